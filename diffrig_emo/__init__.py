@@ -1,0 +1,1 @@
+"""diffrig_emo: composable face-diffusion modules."""
