@@ -1,0 +1,1 @@
+"""Morphable models and their encoders: codes, meshes, textures."""

@@ -1,0 +1,1 @@
+"""Functions between spaces: value ranges, projection, crops, edits of codes."""
