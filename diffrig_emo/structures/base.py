@@ -34,8 +34,9 @@ class TensorStruct:
     """
 
     def __post_init__(self) -> None:
+        cls: Any = type(self)
         sizes: dict[str, tuple[int, str]] = {}
-        for name, (hint, optional) in _tensor_hints(type(self)).items():
+        for name, (hint, optional) in _tensor_hints(cls).items():
             value = getattr(self, name)
             if isinstance(value, Mapping):
                 for key, tensor in value.items():
@@ -153,7 +154,7 @@ def _cat_field(cls: type[TensorStruct], name: str, values: list[Any]) -> Any:
 
 
 @functools.cache
-def _tensor_hints(cls: type[TensorStruct]) -> dict[str, tuple[Any, bool]]:
+def _tensor_hints(cls: type[Any]) -> dict[str, tuple[Any, bool]]:
     hints = {f.name: get_type_hints(cls)[f.name] for f in dataclasses.fields(cls)}
     found = {name: (_jaxtyping(hint), type(None) in get_args(hint)) for name, hint in hints.items()}
     return {name: (hint, optional) for name, (hint, optional) in found.items() if hint is not None}
@@ -172,7 +173,8 @@ def _check(label: str, value: Any, hint: Any, sizes: dict[str, tuple[int, str]])
     if not isinstance(value, Tensor):
         raise StructError(f"{label}: expected {wanted}, got {type(value).__name__}")
     got = f"{str(value.dtype).removeprefix('torch.')} {tuple(value.shape)}"
-    if str(value.dtype).removeprefix("torch.") not in hint.dtypes:
+    any_dtype = not isinstance(hint.dtypes, list | tuple)  # jaxtyping's Shaped
+    if not any_dtype and str(value.dtype).removeprefix("torch.") not in hint.dtypes:
         raise StructError(f"{label}: expected {wanted}, got {got}; convert it with .to(dtype) first")
     if len(dims) != value.ndim:
         raise StructError(f"{label}: expected {wanted}, got {got}; the leading axis is the batch")

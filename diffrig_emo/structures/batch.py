@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, TypedDict
 
-import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 from torch.utils.data._utils.collate import collate, default_collate_fn_map
@@ -21,6 +20,8 @@ class FaceBatch(TypedDict, total=False):
     """Aligned picture, RGB in [0, 1]."""
     codes: FaceCodes
     """Codes of the picture."""
+    target_codes: FaceCodes
+    """Codes wanted after an edit; absent where nothing is to be edited."""
     label: Int[Tensor, " batch"]
     """AffectNet emotion 0..7 (neutral, happy, sad, surprise, fear, disgust, anger, contempt); -1 unknown."""
     va: Float[Tensor, "batch 2"]
@@ -49,6 +50,7 @@ def face_collate(items: Sequence[Mapping[str, Any]]) -> Any:
         StructError: when items have different keys, or tensors of one key have different sizes.
 
     Example:
+        >>> import torch
         >>> item = {"image": torch.zeros(3, 8, 8), "codes": FaceCodes.zeros(1, n_shape=2, n_tex=2, n_exp=2, space="s")}
         >>> batch = face_collate([item, item])
         >>> tuple(batch["image"].shape), batch["codes"].batch_size
