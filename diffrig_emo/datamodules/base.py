@@ -1,0 +1,78 @@
+"""What every DataModule of faces shares: one loader factory, shuffling that a resumed run repeats."""
+
+from __future__ import annotations
+
+import lightning as L
+from torch.utils.data import DataLoader, Dataset
+from torch.utils.data.distributed import DistributedSampler
+
+from diffrig_emo.structures import FaceBatch, face_collate
+
+
+class FaceDataModule(L.LightningDataModule):
+    """Base of the library's DataModules.
+
+    A subclass fills `train_dataset`, `val_dataset`, `test_dataset` and `predict_dataset` in `setup`; their
+    items are dictionaries as in `FaceBatch`, with structs of batch size 1.
+
+    Args:
+        batch_size: faces per batch and process.
+        num_workers: loading processes; 0 loads in the training process.
+        seed: with the epoch, fixes the order of the training faces.
+
+    Raises:
+        ValueError: when a number is not positive.
+    """
+
+    train_dataset: Dataset[FaceBatch]
+    val_dataset: Dataset[FaceBatch]
+    test_dataset: Dataset[FaceBatch]
+    predict_dataset: Dataset[FaceBatch]
+
+    def __init__(self, batch_size: int = 16, num_workers: int = 0, seed: int = 0) -> None:
+        super().__init__()
+        if batch_size < 1:
+            raise ValueError(f"{type(self).__name__}: batch_size must be at least 1, got {batch_size}")
+        if num_workers < 0:
+            raise ValueError(f"{type(self).__name__}: num_workers must be at least 0, got {num_workers}")
+        self.batch_size = batch_size
+        self.num_workers = num_workers
+        self.seed = seed
+
+    def train_dataloader(self) -> DataLoader[FaceBatch]:
+        """Whole batches in an order drawn from (seed, epoch), split among the processes."""
+        world_size = self.trainer.world_size if self.trainer else 1
+        rank = self.trainer.global_rank if self.trainer else 0
+        # Also with one process: Lightning tells this sampler the epoch, so that a resumed run finds its order again.
+        sampler: DistributedSampler[FaceBatch] = DistributedSampler(
+            self.train_dataset, world_size, rank, shuffle=True, seed=self.seed, drop_last=True
+        )
+        return self._loader(self.train_dataset, sampler=sampler, drop_last=True)
+
+    def val_dataloader(self) -> DataLoader[FaceBatch]:
+        """Held-out faces in order."""
+        return self._loader(self.val_dataset)
+
+    def test_dataloader(self) -> DataLoader[FaceBatch]:
+        """Test faces in order."""
+        return self._loader(self.test_dataset)
+
+    def predict_dataloader(self) -> DataLoader[FaceBatch]:
+        """Faces to edit, in order."""
+        return self._loader(self.predict_dataset)
+
+    def _loader(
+        self,
+        dataset: Dataset[FaceBatch],
+        sampler: DistributedSampler[FaceBatch] | None = None,
+        drop_last: bool = False,
+    ) -> DataLoader[FaceBatch]:
+        return DataLoader(
+            dataset,
+            batch_size=self.batch_size,
+            sampler=sampler,
+            drop_last=drop_last,
+            num_workers=self.num_workers,
+            persistent_workers=self.num_workers > 0,
+            collate_fn=face_collate,
+        )

@@ -1,0 +1,192 @@
+"""Every diffusion system of the field: a denoiser, what conditions it, and how it is trained and sampled."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from jaxtyping import Float, Int
+from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
+from torch import Tensor, nn
+
+from diffrig_emo.conditioning.base import Conditioner
+from diffrig_emo.diffusion.guidance import classifier_free_guidance
+from diffrig_emo.diffusion.noise import face_noise
+from diffrig_emo.diffusion.samplers import Denoiser, ddim_invert, ddim_sample
+from diffrig_emo.diffusion.schedules import NoiseSchedule, PredictionType
+from diffrig_emo.diffusion.timesteps import even_timesteps
+from diffrig_emo.losses.diffusion import LossWeighting
+from diffrig_emo.losses.functional import denoising_loss
+from diffrig_emo.modules.base import FaceModule
+from diffrig_emo.structures import Conditioning, FaceBatch, FaceCodes
+from diffrig_emo.transforms.ranges import to_signed, to_unit
+
+
+class FaceDiffusion(FaceModule):
+    """A conditional diffusion model of face photographs.
+
+    DiffusionRig, DiffusionRig-EMO, Diffusion Autoencoders and what you build yourself differ in the
+    conditioners and losses given here, in nothing else.
+
+    Args:
+        denoiser: network (x_t, t, Conditioning) -> prediction, such as `ConditionedUNet`.
+        conditioners: bridges from the batch to conditions; their outputs are merged.
+        schedule: noise schedule.
+        prediction_type: what the denoiser predicts: "eps", "v" or "x_0".
+        weighting: weight of the loss by timestep; None weighs all alike.
+        num_inference_steps: DDIM steps when sampling and inverting.
+        optimizer: optimizer factory.
+        lr_scheduler: learning-rate scheduler factory, stepped once per optimizer step; None keeps the rate.
+        seed: with step and rank fixes the randomness of training; with the face's index, that of sampling.
+    """
+
+    def __init__(
+        self,
+        denoiser: nn.Module,
+        conditioners: list[Conditioner],
+        schedule: NoiseSchedule,
+        prediction_type: PredictionType = "eps",
+        weighting: LossWeighting | None = None,
+        num_inference_steps: int = 20,
+        optimizer: OptimizerCallable = torch.optim.Adam,
+        lr_scheduler: LRSchedulerCallable | None = None,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(optimizer, lr_scheduler, seed)
+        self.save_hyperparameters()
+        self.denoiser = denoiser
+        self.conditioners = nn.ModuleList(conditioners)
+        self.schedule = schedule
+        self.prediction_type = prediction_type
+        self.weighting = weighting
+        self.timesteps = even_timesteps(num_inference_steps, schedule.num_steps)
+
+    def forward(
+        self, x_t: Float[Tensor, "batch 3 height width"], t: Int[Tensor, " batch"], conditioning: Conditioning
+    ) -> Float[Tensor, "batch 3 height width"]:
+        """The denoiser's prediction for noisy pictures in [-1, 1]."""
+        prediction: Tensor = self.denoiser(x_t, t, conditioning)
+        return prediction
+
+    def condition(self, batch: FaceBatch) -> Conditioning:
+        """Merge what all conditioners make of a batch."""
+        return Conditioning.merge([conditioner(batch) for conditioner in self.conditioners])
+
+    def denoising_loss(
+        self, batch: FaceBatch, t: Int[Tensor, " batch"], eps: Float[Tensor, "batch 3 height width"]
+    ) -> Float[Tensor, " batch"]:
+        """Weighted mean squared error of the prediction, per face.
+
+        Args:
+            batch: faces with what the conditioners need.
+            t: timestep of each face.
+            eps: standard normal noise.
+        """
+        x_0 = to_signed(batch["image"])
+        x_t = self.schedule.add_noise(x_0, eps, t)
+        prediction = self(x_t, t, self.condition(batch))
+        target = self.schedule.target(x_0, eps, t, self.prediction_type)
+        weight = None if self.weighting is None else self.weighting(self.schedule.snr(t), self.prediction_type)
+        return denoising_loss(prediction, target, weight)
+
+    def training_step(self, batch: FaceBatch, batch_idx: int) -> Tensor:
+        """Denoise at a random timestep."""
+        image = batch["image"]
+        t = torch.randint(self.schedule.num_steps, (image.shape[0],), device=image.device)
+        loss = self.denoising_loss(batch, t, torch.randn_like(image)).mean()
+        self.log("train/loss", loss, prog_bar=True, batch_size=image.shape[0])
+        return loss
+
+    def validation_step(self, batch: FaceBatch, batch_idx: int) -> Tensor:
+        """Denoise with each face's own fixed noise and timestep, so that epochs compare."""
+        return self._fixed_loss(batch, "val")
+
+    def test_step(self, batch: FaceBatch, batch_idx: int) -> Tensor:
+        """The same loss on test faces."""
+        return self._fixed_loss(batch, "test")
+
+    def predict_step(self, batch: FaceBatch, batch_idx: int = 0) -> Float[Tensor, "batch 3 height width"]:
+        """Edit each photo to `batch["target_codes"]`, or reconstruct it where there are none; RGB in [0, 1]."""
+        return self.edit(batch, codes=batch.get("target_codes"))
+
+    @torch.no_grad()
+    def sample(
+        self, conditioning: Conditioning, noise: Float[Tensor, "batch 3 height width"]
+    ) -> Float[Tensor, "batch 3 height width"]:
+        """Paint pictures in [0, 1] from noise by DDIM."""
+        return self._paint(self._bind(conditioning), noise)
+
+    @torch.no_grad()
+    def invert(
+        self, image: Float[Tensor, "batch 3 height width"], conditioning: Conditioning
+    ) -> Float[Tensor, "batch 3 height width"]:
+        """Find the noise x_T from which DDIM paints pictures in [0, 1] again."""
+        return ddim_invert(
+            self._bind(conditioning),
+            to_signed(image),
+            self.schedule,
+            self.timesteps,
+            prediction_type=self.prediction_type,
+        )
+
+    @torch.no_grad()
+    def edit(
+        self,
+        batch: FaceBatch,
+        codes: FaceCodes | None = None,
+        donor: Float[Tensor, "batch 3 height width"] | None = None,
+        start: Literal["inverted", "noise"] = "inverted",
+        guidance_scale: float = 1.3,
+    ) -> Float[Tensor, "batch 3 height width"]:
+        """Paint the faces of a batch anew, with other codes or another photo's global code.
+
+        Args:
+            batch: the sources: `image` and `codes`, and `index` when starting from noise.
+            codes: codes wanted; None keeps the sources'.
+            donor: photos in [0, 1] whose global code is wanted; None keeps the sources'.
+            start: "inverted" starts from the sources' inverted latents, which keeps hair, background and
+                skin; "noise" from each face's own noise.
+            guidance_scale: how far the prediction goes from the sources' conditions to the wanted ones when
+                starting from inverted latents, which still hold a trace of the source's expression: 1 is the
+                wanted prediction itself, more overshoots. Like classifier-free guidance (Ho and Salimans
+                2022), with the source in the place of the empty condition; it doubles the cost unless 1.
+
+        Returns:
+            The edited photographs, RGB in [0, 1].
+
+        Raises:
+            StructError: when codes are not finite or of another space.
+        """
+        batch["codes"].require_finite()
+        target = FaceBatch(**batch)
+        if codes is not None:
+            target["codes"] = codes.require_finite().require_space(batch["codes"].space)
+        if donor is not None:
+            target["image"] = donor
+        wanted = self._bind(self.condition(target))
+        if start == "noise":
+            return self._paint(wanted, self._noise(batch))
+        own = self.condition(batch)
+        x_t = self.invert(batch["image"], own)
+        unchanged = target["codes"] is batch["codes"] and target["image"] is batch["image"]
+        if guidance_scale == 1 or unchanged:
+            return self._paint(wanted, x_t)
+        return self._paint(classifier_free_guidance(wanted, self._bind(own), guidance_scale), x_t)
+
+    def _bind(self, conditioning: Conditioning) -> Denoiser:
+        return lambda x_t, t: self(x_t, t, conditioning)
+
+    def _paint(self, denoiser: Denoiser, noise: Tensor) -> Tensor:
+        x_0 = ddim_sample(denoiser, noise, self.schedule, self.timesteps, prediction_type=self.prediction_type)
+        return to_unit(x_0).clamp(0, 1)
+
+    def _noise(self, batch: FaceBatch) -> Tensor:
+        image = batch["image"]
+        return face_noise(self.seed, batch["index"], tuple(image.shape[1:])).to(image)
+
+    def _fixed_loss(self, batch: FaceBatch, stage: str) -> Tensor:
+        # The golden ratio spreads the timesteps of consecutive faces evenly over the schedule.
+        t = ((batch["index"].double() * 0.6180339887498949) % 1.0 * self.schedule.num_steps).long()
+        loss = self.denoising_loss(batch, t, self._noise(batch)).mean()
+        self.log(f"{stage}/loss", loss, prog_bar=True, batch_size=batch["image"].shape[0])
+        return loss

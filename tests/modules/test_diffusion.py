@@ -1,0 +1,153 @@
+import lightning as L
+import pytest
+import torch
+
+from diffrig_emo.conditioning import BufferConditioner, GlobalCodeConditioner
+from diffrig_emo.diffusion import ConditionedUNet, CosineSchedule, TimmGlobalEncoder, VectorModulation
+from diffrig_emo.losses import MinSNRWeighting
+from diffrig_emo.modules import FaceDiffusion
+from diffrig_emo.renderer import BufferRenderer
+from diffrig_emo.structures import FaceBatch, StructError, face_collate
+from tests.fakes import FakeFaces, FakeFacesDataModule, FakeHead, FakeTexture
+
+
+def parts():
+    torch.manual_seed(0)
+    denoiser = ConditionedUNet(
+        image_size=16,
+        base_channels=8,
+        channel_mult=(1, 2),
+        num_res_blocks=1,
+        spatial_channels=9,
+        vectors=[VectorModulation("global", 4)],
+    )
+    # Zero-initialised layers would hide every condition.
+    for parameter in denoiser.parameters():
+        if parameter.ndim > 1 and not parameter.any():
+            torch.nn.init.normal_(parameter, std=0.05)
+    return {
+        "denoiser": denoiser,
+        "conditioners": [
+            BufferConditioner(FakeHead(), FakeTexture(), BufferRenderer(16)),
+            GlobalCodeConditioner(TimmGlobalEncoder("resnet10t", 4)),
+        ],
+        "schedule": CosineSchedule(),
+    }
+
+
+@pytest.fixture
+def rig():
+    return FaceDiffusion(**parts(), prediction_type="v", num_inference_steps=4)
+
+
+@pytest.fixture
+def batch():
+    return face_collate([FakeFaces(4)[i] for i in range(4)])
+
+
+def trainer(tmp_path, **settings):
+    return L.Trainer(
+        accelerator="cpu",
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        default_root_dir=tmp_path,
+        **settings,
+    )
+
+
+def test_fit_test_predict(rig, tmp_path):
+    data = FakeFacesDataModule()
+    run = trainer(tmp_path, max_epochs=1, enable_checkpointing=False)
+    before = [p.detach().clone() for p in rig.parameters()]
+    run.fit(rig, data)
+    assert {"train/loss", "val/loss"} <= run.callback_metrics.keys()
+    assert any(not torch.equal(a, b) for a, b in zip(before, rig.parameters(), strict=True))
+    assert run.test(rig, data, verbose=False)[0]["test/loss"] > 0
+    pictures = torch.cat(run.predict(rig, data))
+    assert pictures.shape == (8, 3, 16, 16)
+    assert 0 <= pictures.min() <= pictures.max() <= 1
+
+
+def test_hand_built_checkpoint_is_lean_and_reloads_with_its_parts(rig, tmp_path):
+    run = trainer(tmp_path, max_steps=1)
+    run.fit(rig, FakeFacesDataModule())
+    path = run.checkpoint_callback.best_model_path
+    stored = torch.load(path, weights_only=True)
+    assert "denoiser" not in stored["hyper_parameters"]
+    assert stored["hyper_parameters"]["prediction_type"] == "v"
+    loaded = FaceDiffusion.load_from_checkpoint(path, weights_only=True, **parts())
+    assert (loaded.prediction_type, loaded.hparams["num_inference_steps"]) == ("v", 4)
+    for name, tensor in rig.state_dict().items():
+        assert torch.equal(loaded.state_dict()[name], tensor), name
+
+
+def test_the_loss_is_that_of_the_written_out_formula(rig, batch):
+    t = torch.tensor([0, 300, 700, 999])
+    eps = torch.randn(4, 3, 16, 16)
+    rig.eval()
+    alpha_bar = rig.schedule.alphas_cumprod.double()[t].view(-1, 1, 1, 1)
+    x_0 = batch["image"].double() * 2 - 1
+    x_t = alpha_bar.sqrt() * x_0 + (1 - alpha_bar).sqrt() * eps
+    v = alpha_bar.sqrt() * eps - (1 - alpha_bar).sqrt() * x_0
+    with torch.no_grad():
+        prediction = rig.denoiser(x_t.float(), t, rig.condition(batch)).double()
+        expected = (prediction - v).square().mean((1, 2, 3))
+        torch.testing.assert_close(rig.denoising_loss(batch, t, eps).double(), expected, atol=1e-5, rtol=1e-4)
+        weighted = FaceDiffusion(**parts(), prediction_type="v", weighting=MinSNRWeighting(gamma=5.0)).eval()
+        snr = (alpha_bar / (1 - alpha_bar)).flatten()
+        torch.testing.assert_close(
+            weighted.denoising_loss(batch, t, eps).double(),
+            expected * snr.clamp(max=5) / (snr + 1),
+            atol=1e-5,
+            rtol=1e-4,
+        )
+
+
+def test_conditions_matter(rig, batch):
+    x_t, t = torch.randn(4, 3, 16, 16), torch.full((4,), 500)
+    rig.eval()
+    with torch.no_grad():
+        own = rig(x_t, t, rig.condition(batch))
+        other_codes = rig(x_t, t, rig.condition(FaceBatch(**{**batch, "codes": batch["codes"][[1, 2, 3, 0]]})))
+        other_photo = rig(x_t, t, rig.condition(FaceBatch(**{**batch, "image": batch["image"].flip(0)})))
+    assert (own - other_codes).abs().max() > 1e-3
+    assert (own - other_photo).abs().max() > 1e-4
+
+
+def test_an_edit_to_its_own_codes_reconstructs_better_than_noise(rig, batch):
+    rig.eval()
+    kept = rig.edit(batch)
+    anew = rig.edit(batch, start="noise")
+    assert (kept - batch["image"]).abs().mean() < (anew - batch["image"]).abs().mean()
+
+
+def test_batch_size_changes_no_picture(rig, batch):
+    rig.eval()
+    together = rig.edit(batch, codes=batch["codes"][[1, 2, 3, 0]], start="noise")
+    alone = [
+        rig.edit(
+            FaceBatch(image=batch["image"][i : i + 1], codes=batch["codes"][i], index=batch["index"][i : i + 1]),
+            codes=batch["codes"][(i + 1) % 4],
+            start="noise",
+        )
+        for i in range(4)
+    ]
+    torch.testing.assert_close(together, torch.cat(alone), atol=1e-4, rtol=1e-4)
+
+
+def test_guidance_goes_from_the_source_to_the_target_and_beyond(rig, batch):
+    rig.eval()
+    target = batch["codes"][[1, 2, 3, 0]]
+    plain, guided = (rig.edit(batch, codes=target, guidance_scale=scale) for scale in (1.0, 1.3))
+    source = rig.edit(batch, codes=target, guidance_scale=0.0)
+    torch.testing.assert_close(source, rig.edit(batch), atol=1e-5, rtol=1e-5)
+    assert (guided - source).abs().mean() > (plain - source).abs().mean()
+
+
+def test_bad_target_codes_are_named(rig, batch):
+    codes = batch["codes"]
+    with pytest.raises(StructError, match=r"FaceCodes\.exp"):
+        rig.edit(batch, codes=codes.replace(exp=codes.exp * torch.nan))
+    with pytest.raises(StructError, match="space"):
+        rig.edit(batch, codes=codes.replace(space="flame2020"))
