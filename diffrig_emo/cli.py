@@ -1,0 +1,54 @@
+"""The `diffrig-emo` command: Lightning's verbs on configs, and the library's own verbs."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Sequence
+
+HELP = """usage: diffrig-emo VERB [options]
+
+The whole way at once
+  demo                            train a small rig on synthetic faces, edit held-out ones, write a report
+  doctor                          versions, device, rasterizers, which official assets are found
+
+Lightning, on a config (shipped ones by bare name)
+  fit       --config FILE         train
+  validate  --config FILE         losses on held-out faces
+  test      --config FILE         losses on test faces
+  predict   --config FILE         codes, buffers or edited photographs
+
+`diffrig-emo VERB --help` explains a verb.
+"""
+
+VERBS = {"demo": "diffrig_emo.workflows.demo", "doctor": "diffrig_emo.workflows.doctor"}
+"""The library's own verbs, and the module that has the function of that name."""
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """Parse the command line and call the verb.
+
+    Args:
+        args: arguments without the program's name; None takes them from the shell.
+    """
+    words = list(sys.argv[1:] if args is None else args)
+    verb = words[0] if words else "--help"
+    if verb in ("-h", "--help"):
+        print(HELP, end="")
+    elif verb in ("fit", "validate", "test", "predict"):
+        from diffrig_emo.workflows.experiment import FaceCLI
+
+        FaceCLI(words)
+    elif verb in VERBS:
+        from jsonargparse import auto_cli
+
+        # Only its own verb is imported: `doctor` must work where something else is broken.
+        function = getattr(importlib.import_module(VERBS[verb]), verb)
+        auto_cli({verb: function}, args=words, as_positional=False)
+    else:
+        print(HELP, end="", file=sys.stderr)
+        raise SystemExit(f"diffrig-emo: unknown verb {verb!r}")
+
+
+if __name__ == "__main__":
+    main()
