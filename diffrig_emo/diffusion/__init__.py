@@ -7,6 +7,7 @@ from diffrig_emo.diffusion.global_encoder import (
     TimmGlobalEncoder,
 )
 from diffrig_emo.diffusion.guidance import classifier_free_guidance
+from diffrig_emo.diffusion.memory import keep_freed_memory
 from diffrig_emo.diffusion.noise import draw_noise, face_generators, face_noise
 from diffrig_emo.diffusion.samplers import Denoiser, SamplerStep, ddim_invert, ddim_sample, dpm_solver_sample
 from diffrig_emo.diffusion.schedules import (
@@ -43,6 +44,7 @@ __all__ = [
     "export_diffusionrig",
     "face_generators",
     "face_noise",
+    "keep_freed_memory",
     "linspace_timesteps",
     "load_diffusionrig",
     "strided_timesteps",
