@@ -10,6 +10,7 @@ from torch import nn
 
 from diffrig_emo.morphable.base import MorphableEncoder
 from diffrig_emo.structures import FaceCodes, FaceCrop, StructError
+from diffrig_emo.structures.codes import EVEN_LIGHT
 from diffrig_emo.transforms.ranges import to_signed
 
 
@@ -92,6 +93,6 @@ class BackboneEncoder(MorphableEncoder):
         codes["cam"] = torch.cat([self.cam_scale * torch.exp(log_scale), 0.2 * shift], dim=1)
         light = codes["light"].reshape(-1, 9, 3)
         even = torch.zeros_like(light)
-        even[:, 0] = 1 / 0.28209479177387814  # this constant term lights the albedo evenly by 1
+        even[:, 0] = EVEN_LIGHT
         codes["light"] = light + even
         return FaceCodes(space=self.space, tform=crop.tform, **codes)

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from diffrig_emo.structures.base import StructError, TensorStruct
+
+EVEN_LIGHT = math.sqrt(4 * math.pi)
+"""Value of the constant lighting coefficient, first of the nine, that shows the albedo as it is."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -63,7 +67,7 @@ class FaceCodes(TensorStruct):
         """Codes of the mean face, looking ahead, in an even white light, with a camera of scale 8."""
         new = {"device": device, "dtype": dtype}
         light = torch.zeros(batch_size, 9, 3, **new)  # type: ignore[arg-type]
-        light[:, 0] = 1 / 0.28209479177387814
+        light[:, 0] = EVEN_LIGHT
         return cls(
             shape=torch.zeros(batch_size, n_shape, **new),  # type: ignore[arg-type]
             tex=torch.zeros(batch_size, n_tex, **new),  # type: ignore[arg-type]
