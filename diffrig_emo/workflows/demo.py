@@ -29,7 +29,7 @@ from diffrig_emo.workflows.report import edit_columns, picture_grid, report_html
 
 def demo(
     output: str = "demo_output",
-    steps: int = 2200,
+    steps: int = 2000,
     encoder_steps: int = 300,
     train_faces: int = 2500,
     test_faces: int = 32,

@@ -2,12 +2,13 @@ import lightning as L
 import pytest
 import torch
 
-from diffrig_emo.conditioning import BufferConditioner, GlobalCodeConditioner
+from diffrig_emo.conditioning import BufferConditioner, Conditioner, GlobalCodeConditioner
 from diffrig_emo.diffusion import ConditionedUNet, CosineSchedule, TimmGlobalEncoder, VectorModulation
+from diffrig_emo.diffusion.noise import face_noise
 from diffrig_emo.losses import MinSNRWeighting
 from diffrig_emo.modules import FaceDiffusion
 from diffrig_emo.renderer import BufferRenderer
-from diffrig_emo.structures import FaceBatch, StructError, face_collate
+from diffrig_emo.structures import Conditioning, FaceBatch, StructError, face_collate
 from tests.fakes import FakeFaces, FakeFacesDataModule, FakeHead, FakeTexture
 
 
@@ -136,13 +137,59 @@ def test_batch_size_changes_no_picture(rig, batch):
     torch.testing.assert_close(together, torch.cat(alone), atol=1e-4, rtol=1e-4)
 
 
-def test_guidance_goes_from_the_source_to_the_target_and_beyond(rig, batch):
+class CodesAsPicture(Conditioner):
+    """Conditions with one channel, everywhere the first expression coefficient."""
+
+    def forward(self, batch: FaceBatch) -> Conditioning:
+        return Conditioning(spatial=batch["codes"].exp[:, :1, None, None].expand(-1, 1, 16, 16))
+
+
+def test_the_latent_lets_go_where_the_conditions_change(batch):
+    rig = FaceDiffusion(
+        ConditionedUNet(spatial_channels=1, image_size=16, base_channels=16, channel_mult=(1, 2)),
+        [CodesAsPicture()],
+        CosineSchedule(),
+        prediction_type="v",
+        num_inference_steps=4,
+    ).eval()
+    for parameter in rig.denoiser.head_conv.parameters():
+        torch.nn.init.normal_(parameter, std=0.02)  # an untrained UNet would predict zero
+    exp = torch.zeros_like(batch["codes"].exp)
+    source = FaceBatch(**{**batch, "codes": batch["codes"].replace(exp=exp)})
+    near, far = (source["codes"].replace(exp=exp + amount) for amount in (0.5, 7.0))
+    latent = rig.invert(source["image"], rig.condition(source))
+
+    def painted(codes, scale):
+        return rig.sample(rig.condition(FaceBatch(**{**source, "codes": codes})), scale * latent)
+
+    for codes, release, scale in [(near, 0.0, 1.0), (near, 0.5, 0.75), (far, 0.5, 0.5), (far, 1.0, 0.0)]:
+        torch.testing.assert_close(rig.edit(source, codes=codes, release=release), painted(codes, scale))
+    torch.testing.assert_close(rig.edit(source, release=1.0), painted(source["codes"], 1.0))
+    with pytest.raises(ValueError, match="release"):
+        rig.edit(source, release=1.5)
+
+
+def test_temperature_scales_the_noise(rig, batch):
     rig.eval()
-    target = batch["codes"][[1, 2, 3, 0]]
-    plain, guided = (rig.edit(batch, codes=target, guidance_scale=scale) for scale in (1.0, 1.3))
-    source = rig.edit(batch, codes=target, guidance_scale=0.0)
-    torch.testing.assert_close(source, rig.edit(batch), atol=1e-5, rtol=1e-5)
-    assert (guided - source).abs().mean() > (plain - source).abs().mean()
+    noise = torch.cat([face_noise(rig.seed, batch["index"][i : i + 1], (3, 16, 16)) for i in range(4)])
+    cool = rig.edit(batch, start="noise", temperature=0.5)
+    torch.testing.assert_close(cool, rig.sample(rig.condition(batch), 0.5 * noise), atol=1e-5, rtol=1e-5)
+    with pytest.raises(ValueError, match="temperature"):
+        rig.edit(batch, start="noise", temperature=-1.0)
+
+
+def test_training_timesteps_cover_the_schedule(rig, batch, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(rig, "log", lambda *args, **kwargs: None)
+    monkeypatch.setattr(rig, "denoising_loss", lambda batch, t, eps: drawn.append(t) or eps.mean((1, 2, 3)))
+    for _ in range(200):
+        rig.training_step(batch, 0)
+    steps = torch.stack(drawn)
+    assert steps.min() >= 0
+    assert steps.max() < rig.schedule.num_steps
+    quarters = (steps * 4 // rig.schedule.num_steps).sort(dim=1).values
+    assert (quarters == torch.arange(4)).float().mean() > 0.99  # one face in each quarter, but for rounding
+    assert abs(steps[:, 0].float().mean() / rig.schedule.num_steps - 0.5) < 0.1
 
 
 def test_bad_target_codes_are_named(rig, batch):
