@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 from typing_extensions import Self
 
 from diffrig_emo.io.obj import read_obj
-from diffrig_emo.io.safe_pickle import load_object_npy, load_pickle
 from diffrig_emo.morphable.base import FaceModel
+from diffrig_emo.morphable.flame_files import (
+    N_EXP_TOTAL,
+    N_JOINTS,
+    N_SHAPE_TOTAL,
+    choose_space,
+    read_landmark_embedding,
+    read_model,
+)
 from diffrig_emo.morphable.landmarks import barycentric_points, contour_rows
 from diffrig_emo.morphable.skinning import linear_blend_skinning, rodrigues
 from diffrig_emo.structures import FaceCodes, FaceMesh, MeshTopology
 from diffrig_emo.utils.assets import locate_asset
-
-N_SHAPE_TOTAL, N_EXP_TOTAL = 300, 100
-"""Columns of the official blendshape basis: first identity, then expression."""
-N_JOINTS = 5
-"""Root, neck, jaw, left eye, right eye."""
 
 
 class FLAME(FaceModel):
@@ -35,18 +35,21 @@ class FLAME(FaceModel):
     The files are licensed, so their contents are left out of checkpoints and read again.
 
     Args:
-        model_path: `generic_model.pkl` of FLAME 2020, as downloaded (chumpy is not needed). None, here and
-            below: the file is looked for where `diffrig_emo.utils.assets` looks.
-        landmark_path: `landmark_embedding.npy`.
+        model_path: `generic_model.pkl` of FLAME 2020, `flame2023.pkl` or `flame2023_Open.pkl`, as downloaded
+            (chumpy is not needed), or what `diffrig-emo convert` made of it. None, here and below: FLAME 2020 is
+            looked for where `diffrig_emo.utils.assets` looks.
+        landmark_path: `landmark_embedding.npy` or `.npz`; that of FLAME 2020 fits FLAME 2023 too.
         template_path: `head_template.obj`, for triangles and texture coordinates; its vertices are not used.
         n_shape: how many shape coefficients to use (at most 300; DECA 100).
         n_exp: how many expression coefficients to use (at most 100; DECA 50).
-        space: name of the code space. FLAME 2023 has the same files but other bases, so its codes are no codes
-            of FLAME 2020: give it another name.
+        space: name of the code space. None: that of the file, "flame2020", "flame2023" or "flame2023_open",
+            known by its digest; a file that nobody knows counts as FLAME 2020. The bases of the versions differ, so
+            codes of one are no codes of another.
 
     Raises:
         FileNotFoundError: naming the missing file, where it was looked for and where to get it.
-        ValueError: when a file is damaged, is refused, or holds arrays of other shapes.
+        ValueError: when a file is damaged, is refused, holds arrays of other shapes, is FLAME 2023 without a jaw,
+            or is known to belong to another one of FLAME's spaces than `space`.
 
     Example:
         ```python
@@ -79,7 +82,7 @@ class FLAME(FaceModel):
         template_path: str | Path | None = None,
         n_shape: int = 100,
         n_exp: int = 50,
-        space: str = "flame2020",
+        space: str | None = None,
     ) -> None:
         super().__init__()
         if not (1 <= n_shape <= N_SHAPE_TOTAL and 1 <= n_exp <= N_EXP_TOTAL):
@@ -89,13 +92,14 @@ class FLAME(FaceModel):
         model_path = locate_asset("flame", model_path)
         landmark_path = locate_asset("landmark_embedding", landmark_path)
         template_path = locate_asset("head_template", template_path)
-        self.space, self.n_shape, self.n_exp = space, n_shape, n_exp
+        self.n_shape, self.n_exp = n_shape, n_exp
 
-        model = _Table(model_path, load_pickle(model_path))
+        model = read_model(model_path)
+        self.space = choose_space(model, space)
         template = model.floats("v_template", (None, 3))
         n_vertices = len(template)
-        directions = model.floats("shapedirs", (n_vertices, 3, N_SHAPE_TOTAL + N_EXP_TOTAL))
-        used = list(range(n_shape)) + list(range(N_SHAPE_TOTAL, N_SHAPE_TOTAL + n_exp))
+        used = [*range(n_shape), *range(N_SHAPE_TOTAL, N_SHAPE_TOTAL + n_exp)]
+        directions = model.floats("shapedirs", (n_vertices, 3, N_SHAPE_TOTAL + N_EXP_TOTAL), last=used)
         correctives = model.floats("posedirs", (n_vertices, 3, (N_JOINTS - 1) * 9))
         parents = model.integers("kintree_table", (2, N_JOINTS))[0].tolist()
         self.parents = [-1, *parents[1:]]  # the root's parent is stored as the largest uint32
@@ -107,10 +111,10 @@ class FLAME(FaceModel):
             )
         faces = model.integers("f", tuple(obj.faces.shape), below=n_vertices)
 
-        marks = _Table(landmark_path, load_object_npy(landmark_path))
+        marks = read_landmark_embedding(landmark_path)
         tensors = {
             "template": template,
-            "blendshapes": directions[:, :, used].flatten(0, 1).T.contiguous(),
+            "blendshapes": directions.flatten(0, 1).T.contiguous(),
             "pose_correctives": correctives.flatten(0, 1).T.contiguous(),
             "joint_regressor": model.floats("J_regressor", (N_JOINTS, n_vertices)),
             "skinning_weights": model.floats("weights", (n_vertices, N_JOINTS)),
@@ -184,39 +188,3 @@ def _joint_angles(codes: FaceCodes) -> Float[Tensor, "batch 5 3"]:
     neck = torch.zeros_like(codes.jaw_pose)
     eyes = torch.zeros_like(codes.pose) if codes.eye_pose is None else codes.eye_pose
     return torch.cat([codes.global_rotation, neck, codes.jaw_pose, eyes], dim=1).reshape(-1, N_JOINTS, 3)
-
-
-class _Table:
-    """Arrays of one file by name, each checked as it is taken out."""
-
-    def __init__(self, path: Path, content: Any) -> None:
-        if not isinstance(content, dict):
-            raise ValueError(f"{path}: expected a dictionary of arrays, got {type(content).__name__}")
-        self.path, self.content = path, content
-
-    def floats(self, key: str, shape: tuple[int | None, ...]) -> Tensor:
-        """Take out an array as float32; None in `shape` stands for any size."""
-        array = self._array(key, shape)
-        if array.dtype.kind != "f" or not np.isfinite(array).all():
-            raise ValueError(f"{self.path}, {key!r}: expected finite numbers, got {array.dtype} with others among them")
-        return torch.from_numpy(array.astype(np.float32, order="C"))
-
-    def integers(self, key: str, shape: tuple[int | None, ...], below: int | None = None) -> Tensor:
-        """Take out an array as int64, optionally of indices below some number."""
-        array = self._array(key, shape)
-        # Whole floats pass, because chumpy turns whatever it wraps into floats.
-        if array.dtype.kind not in "iuf" or not (array == np.rint(array)).all():
-            raise ValueError(f"{self.path}, {key!r}: expected whole numbers, got {array.dtype} with others among them")
-        if below is not None and not (array.min() >= 0 and array.max() < below):
-            raise ValueError(f"{self.path}, {key!r}: expected 0..{below - 1}, got {array.min()}..{array.max()}")
-        return torch.from_numpy(array.astype(np.int64, order="C"))
-
-    def _array(self, key: str, shape: tuple[int | None, ...]) -> np.ndarray:
-        if key not in self.content:
-            raise ValueError(f"{self.path}: expected an array named {key!r}, got only {sorted(self.content)}")
-        array = np.asarray(self.content[key])
-        fits = array.ndim == len(shape) and all(w in (None, g) for w, g in zip(shape, array.shape, strict=True))
-        if not fits:
-            wanted = ", ".join("n" if size is None else str(size) for size in shape)
-            raise ValueError(f"{self.path}, {key!r}: expected shape ({wanted}), got {array.shape}")
-        return array

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import zipfile
+import math
 from pathlib import Path
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from diffrig_emo.io.npz import array_shapes, read_array, read_columns
 from diffrig_emo.morphable.base import TextureModel
 from diffrig_emo.utils.assets import locate_asset
 
@@ -24,15 +26,17 @@ class FlameTexture(TextureModel):
     The files are licensed, so their contents are left out of checkpoints and read again.
 
     Args:
-        path: the `.npz` file, or the folder of `FLAME_texture.npz`. None: it is looked for where
-            `diffrig_emo.utils.assets` looks.
+        path: the `.npz` file, official or converted, or its folder. None: it is looked for
+            where `diffrig_emo.utils.assets` looks.
         n_tex: how many texture coefficients to use (at most 200 or 199; DECA 50).
         image_size: side of the albedo map in pixels; divides the file's 512. Pixels are picked, not averaged,
             as in DECA.
+        kind: "flame" for the first of those files, "bfm" for the second: which one to look for, and to insist on.
+            None: whichever `path` is, else the first.
 
     Raises:
         FileNotFoundError: naming the missing file, where it was looked for and where to get it.
-        ValueError: when the file is damaged or holds arrays of other names or shapes.
+        ValueError: when the file is damaged, of the other kind, or holds arrays of other names or shapes.
 
     Example:
         ```python
@@ -44,22 +48,38 @@ class FlameTexture(TextureModel):
     mean: Tensor
     components: Tensor
 
-    def __init__(self, path: str | Path | None = None, n_tex: int = 50, image_size: int = 256) -> None:
+    def __init__(
+        self,
+        path: str | Path | None = None,
+        n_tex: int = 50,
+        image_size: int = 256,
+        kind: Literal["flame", "bfm"] | None = None,
+    ) -> None:
         super().__init__()
-        path = locate_asset("flame_texture", path)
-        mean, components, white = _read(path)
-        side, n_total = mean.shape[0], components.shape[-1]
-        if not 1 <= n_tex <= n_total:
-            raise ValueError(f"n_tex: expected 1..{n_total}, the components of {path}, got {n_tex}")
-        if image_size < 1 or side % image_size:
-            raise ValueError(f"image_size: expected a divisor of {side}, the side of {path}, got {image_size}")
+        path = locate_asset("bfm_albedo" if kind == "bfm" else "flame_texture", path)
+        space = texture_space(path)
+        if kind not in (None, space.kind):
+            raise ValueError(
+                f"{path}: expected a texture space of kind {kind!r}, got {space.kind!r}. DiffusionRig was trained with "
+                "FLAME_texture.npz ('flame'); codes of DECA and EMOCA belong to FLAME_albedo_from_BFM.npz ('bfm')"
+            )
+        if not 1 <= n_tex <= space.n_total:
+            raise ValueError(f"n_tex: expected 1..{space.n_total}, the components of {path}, got {n_tex}")
+        if image_size < 1 or space.side % image_size:
+            raise ValueError(f"image_size: expected a divisor of {space.side}, the side of {path}, got {image_size}")
         self.n_tex, self.image_size = n_tex, image_size
-        step = side // image_size
+        step = space.side // image_size
+        rows = np.arange(3 * space.side**2).reshape(space.side, space.side, 3)
         # The files are BGR, height and width first; -1 reverses the channels.
-        mean = mean[::step, ::step, ::-1].transpose(2, 0, 1) / white
-        components = components[::step, ::step, ::-1, :n_tex].transpose(3, 2, 0, 1) / white
-        self.register_buffer("mean", _float32(mean), persistent=False)
-        self.register_buffer("components", _float32(components).flatten(1), persistent=False)
+        picked = rows[::step, ::step, ::-1].transpose(2, 0, 1).ravel()
+        # Cast before the division: a converted file, which is of float32, then gives the same numbers.
+        mean = read_array(path, space.mean).reshape(-1)[picked].astype(np.float32).reshape(3, image_size, image_size)
+        components = read_columns(path, space.components, picked, n_tex)
+        for name, array in (("mean", mean), ("components", components)):
+            if not np.isfinite(array).all():
+                raise ValueError(f"{path}: expected finite {name}, got NaN or infinity; download it again")
+            array /= space.white
+            self.register_buffer(name, torch.from_numpy(array), persistent=False)
 
     def forward(self, tex: Float[Tensor, "batch n_tex"]) -> Float[Tensor, "batch 3 size size"]:
         """Decode texture codes.
@@ -78,28 +98,47 @@ class FlameTexture(TextureModel):
         return self.mean + (tex @ self.components).reshape(-1, *self.mean.shape)
 
 
-def _read(path: Path) -> tuple[np.ndarray, np.ndarray, float]:
-    """Mean (side, side, 3), components (side, side, 3, n), both BGR, and the value that stands for white."""
-    try:
-        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
-            if {"mean", "tex_dir"} <= set(file.files):
-                mean, components, white = file["mean"], file["tex_dir"], 255.0
-            elif {"MU", "PC"} <= set(file.files):
-                flat_mean, flat_components, white = file["MU"], file["PC"], 1.0
-                side = round((flat_mean.size / 3) ** 0.5)
-                mean = flat_mean.reshape(side, side, 3)
-                components = flat_components.reshape(side, side, 3, -1)
-            else:
-                raise ValueError(f"expected the arrays mean, tex_dir or MU, PC, got {file.files}")
-    except (ValueError, TypeError, KeyError, EOFError, OSError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{path}: no texture space could be read: {error}") from error
-    if mean.ndim != 3 or mean.shape != (len(mean), len(mean), 3) or components.shape[:-1] != mean.shape:
-        raise ValueError(
-            f"{path}: expected a mean of shape (side, side, 3) and components (side, side, 3, n), got "
-            f"{mean.shape} and {components.shape}"
-        )
-    return mean, components, white
+class TextureSpace(NamedTuple):
+    """What kind of texture file one is, by its arrays."""
+
+    kind: Literal["flame", "bfm"]
+    """FLAME's own, or made of the Basel Face Model."""
+    mean: str
+    """Name of the mean's array, of shape (side, side, 3) or flat; blue comes first."""
+    components: str
+    """Name of the components' array; the last axis counts them."""
+    white: float
+    """Which value stands for white."""
+    side: int
+    """Height and width in pixels."""
+    n_total: int
+    """How many components there are."""
 
 
-def _float32(array: np.ndarray) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32))
+_KINDS: tuple[tuple[Literal["flame", "bfm"], str, str, float], ...] = (
+    ("flame", "mean", "tex_dir", 255.0),
+    ("bfm", "MU", "PC", 1.0),
+)
+
+
+def texture_space(path: Path) -> TextureSpace:
+    """Tell FLAME's texture space from the one made of the Basel Face Model; only the file's headers are read.
+
+    Raises:
+        ValueError: when the file is damaged, or holds arrays of other names or shapes.
+    """
+    shapes = array_shapes(path)
+    for kind, mean, components, white in _KINDS:
+        if mean in shapes and components in shapes:
+            numbers, n_total = math.prod(shapes[mean]), (shapes[components] or (0,))[-1]
+            side = round((numbers / 3) ** 0.5)
+            if numbers != 3 * side**2 or not numbers or math.prod(shapes[components]) != numbers * n_total:
+                raise ValueError(
+                    f"{path}: expected {mean} of shape (side, side, 3) and {components} of (side, side, 3, n), or both "
+                    f"flat, got {shapes[mean]} and {shapes[components]}"
+                )
+            return TextureSpace(kind, mean, components, white, side, n_total)
+    raise ValueError(
+        f"{path}: no texture space: expected the arrays mean, tex_dir (FLAME_texture.npz) or MU, PC "
+        f"(FLAME_albedo_from_BFM.npz), got {sorted(shapes)}"
+    )

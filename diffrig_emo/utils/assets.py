@@ -1,158 +1,76 @@
-"""Licensed files that users get themselves: what they are, where they are looked for, what they unlock.
-
-Nothing is ever downloaded here. Sizes and digests are those of the files that the authors give out.
-"""
+"""Where licensed files are looked for. Nothing is ever downloaded."""
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import os
-from collections.abc import Sequence
-from pathlib import Path, PurePosixPath
-from typing import BinaryIO
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from diffrig_emo.utils.asset_table import ASSETS, NEEDS, Asset
+
+__all__ = [
+    "ASSETS",
+    "ENVIRONMENT",
+    "NEEDS",
+    "Asset",
+    "AssetNotFoundError",
+    "difference",
+    "file_sha256",
+    "find_asset",
+    "identify",
+    "locate_asset",
+    "search_folders",
+]
 
 ENVIRONMENT = "DIFFRIG_EMO_ASSETS"
 """Environment variable with one or more folders (separated like PATH) that hold the assets."""
-
-_MPI = "MPI, non-commercial research"
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Asset:
-    """One official file or folder."""
-
-    name: str
-    """Short name, used in messages and by `locate_asset`."""
-    file: str
-    """Its name on disk (a glob pattern)."""
-    folders: tuple[str, ...] = ("",)
-    """Folders that it may lie in, below those that are searched: the layouts of the authors' own scripts."""
-    licence: str
-    """Who licenses it, and for what."""
-    source: str
-    """Where to get it."""
-    unlocks: str
-    """What diffrig_emo can do with it."""
-    size: int | None = None
-    """Bytes; None when unknown or a folder."""
-    sha256: str | None = None
-    """Digest; None when unknown or a folder."""
-
-    def problem(self, path: Path) -> str | None:
-        """What is wrong with a file found under this name, or None.
-
-        A file of another size is called truncated or different without reading it through.
-        """
-        if self.size is not None and path.stat().st_size != self.size:
-            return f"has {path.stat().st_size:,} bytes instead of {self.size:,}: truncated, or another version"
-        if self.sha256 is not None:
-            with path.open("rb") as file:
-                digest = _sha256(file)
-            if digest != self.sha256:
-                return f"has another SHA-256 ({digest[:12]}...) than the official file ({self.sha256[:12]}...)"
-        return None
+_SIBLINGS = {"data": "assets", "assets": "data"}
+"""DiffusionRig-EMO keeps DECA's files in the one folder of its repository and EMOCA's in the other."""
+_HASHED_AT_MOST = 2**27
+"""Bytes of a file that is worth reading through just to name it; the largest with a known digest has 53 MB."""
 
 
 class AssetNotFoundError(FileNotFoundError):
     """A licensed file is needed and was not found; the message says where to get it and where to put it."""
 
 
-ASSETS: tuple[Asset, ...] = (
-    Asset(
-        name="flame",
-        file="generic_model.pkl",
-        folders=("", "FLAME/geometry", "FLAME2020"),
-        licence=f"FLAME 2020: {_MPI}",
-        source="https://flame.is.tue.mpg.de (register, download FLAME 2020)",
-        unlocks="the FLAME face model",
-        size=53_023_716,
-        sha256="efcd14cc4a69f3a3d9af8ded80146b5b6b50df3bd74cf69108213b144eba725b",
-    ),
-    Asset(
-        name="head_template",
-        file="head_template.obj",
-        folders=("", "FLAME/geometry"),
-        licence=f"DECA: {_MPI}",
-        source="https://github.com/yfeng95/DECA (folder data)",
-        unlocks="FLAME's triangles and texture coordinates",
-        size=563_358,
-        sha256="dd5bfbce75adb99b1963f43bca7ec3557bd4a7321f8fc515f4100599e80d99f2",
-    ),
-    Asset(
-        name="landmark_embedding",
-        file="landmark_embedding.npy",
-        folders=("", "FLAME/geometry"),
-        licence=f"DECA: {_MPI}",
-        source="https://github.com/yfeng95/DECA (folder data)",
-        unlocks="FLAME's landmarks, and recentering of edited faces",
-        size=31_292,
-        sha256="8095348eeafce5a02f6bd8765146307f9567a3f03b316d788a2e47336d667954",
-    ),
-    Asset(
-        name="flame_texture",
-        file="FLAME_texture.npz",
-        folders=("", "FLAME/texture"),
-        licence=f"FLAME texture space: {_MPI}",
-        source="https://flame.is.tue.mpg.de (register, download the texture space)",
-        unlocks="DiffusionRig's albedo",
-    ),
-    Asset(
-        name="bfm_albedo",
-        file="FLAME_albedo_from_BFM.npz",
-        folders=("", "FLAME/texture"),
-        licence="Basel Face Model: non-commercial research",
-        source="made from the Basel Face Model 2017 with https://github.com/TimoBolkart/BFM_to_FLAME",
-        unlocks="DECA's and EMOCA's own albedo (planned)",
-    ),
-    Asset(
-        name="deca",
-        file="deca_model.tar",
-        folders=("", "DECA/data"),
-        licence=f"DECA: {_MPI}",
-        source="linked from https://github.com/yfeng95/DECA",
-        unlocks="DECA's weights: FLAME codes from photographs (planned)",
-    ),
-    Asset(
-        name="emoca",
-        file="EMOCA_v2_lr_mse_20",
-        folders=("", "EMOCA/models"),
-        licence=f"EMOCA: {_MPI}",
-        source="https://emoca.is.tue.mpg.de (register, download the model EMOCA_v2_lr_mse_20)",
-        unlocks="EMOCA's weights: stronger expression codes (planned)",
-    ),
-    Asset(
-        name="diffusionrig",
-        file="model*.pt",
-        folders=("DiffusionRig", "diffusionrig"),
-        licence="DiffusionRig: Adobe, non-commercial research",
-        source="linked from https://github.com/adobe-research/diffusion-rig (stage one)",
-        unlocks="DiffusionRig's weights at 256 pixels",
-    ),
-)
-
-
 def search_folders() -> list[Path]:
-    """Folders that are searched, best first: `DIFFRIG_EMO_ASSETS`, `./assets`, `./data`, the user's cache."""
-    named = [Path(p).expanduser() for p in os.environ.get(ENVIRONMENT, "").split(os.pathsep) if p]
+    """Folders that are searched, best first: `DIFFRIG_EMO_ASSETS`, `./assets`, `./data`, the user's cache.
+
+    For a folder called `data` or `assets` in the environment variable, the one of the other name beside it follows.
+    """
+    named: list[Path] = []
+    for text in os.environ.get(ENVIRONMENT, "").split(os.pathsep):
+        if text:
+            folder = Path(text).expanduser()
+            sibling = folder.resolve().parent / _SIBLINGS.get(folder.resolve().name, "")
+            named += [folder, sibling] if folder.resolve().name in _SIBLINGS and sibling.is_dir() else [folder]
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return [*named, Path("assets"), Path("data"), cache / "diffrig_emo"]
+    return list(dict.fromkeys([*named, Path("assets"), Path("data"), cache / "diffrig_emo"]))
 
 
-def find_asset(name: str, folders: Sequence[Path] | None = None) -> Path | None:
-    """The asset's path, or None when no searched folder holds it. Of several matches, the last by name.
+def find_asset(name: str, folders: Sequence[Path] | None = None, converted: bool = True) -> Path | None:
+    """The asset's path, or None when no searched folder holds it.
+
+    In each searched folder, then in `assets` and `data` below it, the authors' own layouts are tried. In the
+    first place that has the asset, a converted file comes before the official one; of several matches, the last by
+    name is taken.
 
     Args:
         name: one of the names in `ASSETS`.
         folders: where to look instead of `search_folders()`.
+        converted: whether a converted file will do.
 
     Raises:
         ValueError: for a name that is not in the table.
     """
     asset = _named(name)
     for searched in search_folders() if folders is None else folders:
-        for folder in asset.folders:
-            found = sorted((searched / folder).glob(asset.file))
+        for place in _places(asset, searched):
+            if converted and asset.converted is not None and (place / asset.converted).is_file():
+                return place / asset.converted
+            found = sorted(path for path in place.glob(asset.file) if path.is_dir() == (asset.inside is not None))
             if found:
                 return found[-1]
     return None
@@ -173,17 +91,71 @@ def locate_asset(name: str, path: str | Path | None = None) -> Path:
     folders = search_folders()
     if path is not None:
         path = Path(path).expanduser()
-        if path.is_file() or (path.is_dir() and path.match(asset.file)):
+        if path.is_file() or (asset.inside and path.is_dir() and (path.match(asset.file) or _holds(asset, path))):
             return path
         folders = [path]
     found = find_asset(name, folders)
     if found is None:
+        looked = ", ".join(f"{folder}" if folder.is_dir() else f"{folder} (no such folder)" for folder in folders)
+        below = " or ".join(folder for folder in asset.folders if folder)
         raise AssetNotFoundError(
-            f"{asset.file} was not found in {', '.join(str(f) for f in folders)}. It unlocks {asset.unlocks} "
-            f"(licence: {asset.licence}). Get it from {asset.source}, then give its path, or put it at "
-            f"{PurePosixPath(asset.folders[0], asset.file)} in ./assets or in a folder named by {ENVIRONMENT}."
+            f"{asset.file}{f' (or {asset.converted})' if asset.converted else ''} was not found in {looked}"
+            f"{f', nor in {below} there' if below else ''}. It unlocks {asset.unlocks} (licence: {asset.licence}). "
+            f"Get it from {asset.source}, then give its path, or name its folder, DECA's data, EMOCA's assets or the "
+            f"repository around them in {ENVIRONMENT}, or put it in ./assets or ./data."
         )
     return found
+
+
+def difference(asset: Asset, path: Path) -> str | None:
+    """What tells a file found under an asset's name from the official one, as the end of a sentence, or None.
+
+    None also where no digest is known. Files that are too large to be read through just for this, over 128 MiB,
+    are told by their size.
+    """
+    if path.is_dir():
+        return None if _holds(asset, path) else f"holds no {asset.inside}: unpack the download with its folders"
+    size = path.stat().st_size
+    if size == 0:
+        return "is empty"
+    if path.name == asset.converted or asset.sha256 is None:
+        return None
+    known = identify(path)
+    if known is asset:
+        return None
+    if known is not None:
+        space = f", whose codes are of space {known.space!r}" if known.space != asset.space else ""
+        return f"is {known.file} ({known.licence.partition(':')[0]}) under another name{space}"
+    if asset.size is not None and size != asset.size:
+        return f"has {size:,} bytes instead of {asset.size:,}: truncated, saved anew, or another version"
+    return "has another SHA-256: saved anew, or another version"
+
+
+def identify(path: str | Path) -> Asset | None:
+    """The official file that this one is by its contents, whatever its name; None when it is none that we know."""
+    if Path(path).stat().st_size > _HASHED_AT_MOST:
+        return None
+    digest = file_sha256(path)
+    return next((asset for asset in ASSETS if asset.sha256 == digest), None)
+
+
+def file_sha256(path: str | Path) -> str:
+    """SHA-256 of a file's contents, in hexadecimal."""
+    digest = hashlib.sha256()
+    with Path(path).open("rb") as file:
+        while block := file.read(2**20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _places(asset: Asset, folder: Path) -> Iterator[Path]:
+    for part in ("", "assets", "data"):
+        for below in asset.folders:
+            yield folder / part / below
+
+
+def _holds(asset: Asset, folder: Path) -> bool:
+    return asset.inside is None or next(folder.glob(asset.inside), None) is not None
 
 
 def _named(name: str) -> Asset:
@@ -191,10 +163,3 @@ def _named(name: str) -> Asset:
         if asset.name == name:
             return asset
     raise ValueError(f"name: expected one of {', '.join(a.name for a in ASSETS)}; got {name!r}")
-
-
-def _sha256(file: BinaryIO) -> str:
-    digest = hashlib.sha256()
-    while block := file.read(2**20):
-        digest.update(block)
-    return digest.hexdigest()

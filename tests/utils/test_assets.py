@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
+import os
 
 import pytest
 
 from diffrig_emo.utils import assets
-from diffrig_emo.utils.assets import ASSETS, Asset, AssetNotFoundError, find_asset, locate_asset, search_folders
+from diffrig_emo.utils.assets import (
+    ASSETS,
+    Asset,
+    AssetNotFoundError,
+    difference,
+    find_asset,
+    locate_asset,
+    search_folders,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -32,7 +42,7 @@ def test_environment_comes_before_assets_before_data_before_cache(monkeypatch, t
     places = [tmp_path / "cache" / "diffrig_emo", tmp_path / "cwd" / "data", tmp_path / "cwd" / "assets"]
     places += [tmp_path / "env_b", tmp_path / "env_a"]
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setenv("DIFFRIG_EMO_ASSETS", f"{tmp_path / 'env_a'}:{tmp_path / 'env_b'}")
+    monkeypatch.setenv("DIFFRIG_EMO_ASSETS", os.pathsep.join([str(tmp_path / "env_a"), str(tmp_path / "env_b")]))
     for place in places:
         wanted = _put(place, "deca_model.tar")
         assert find_asset("deca").resolve() == wanted
@@ -82,31 +92,134 @@ def test_a_missing_asset_says_what_where_and_how(asset):
 
 
 def test_an_unknown_name_lists_the_known_ones():
-    with pytest.raises(ValueError, match=r"expected one of flame, head_template, .*; got 'smpl'"):
+    with pytest.raises(ValueError, match=r"expected one of flame, flame2023, .*; got 'smpl'"):
         find_asset("smpl")
 
 
-def test_problem_tells_size_then_digest(tmp_path):
+@pytest.fixture
+def asset(monkeypatch):
+    """An asset with a known size and digest, in the table."""
     content = b"official bytes"
     asset = Asset(
         name="a",
+        system="FLAME",
         file="a.bin",
-        licence="",
+        licence="Lab A: research",
         source="",
         unlocks="",
         size=len(content),
         sha256=hashlib.sha256(content).hexdigest(),
+        space="a",
     )
-    assert asset.problem(_put(tmp_path, "a.bin", content)) is None
-    assert "has 4 bytes instead of 14: truncated" in asset.problem(_put(tmp_path, "a.bin", b"offi"))
-    assert "another SHA-256" in asset.problem(_put(tmp_path, "a.bin", b"OFFICIAL BYTES"))
+    other = dataclasses.replace(
+        asset, name="b", file="b.bin", licence="Lab B: art", sha256=hashlib.sha256(b"other").hexdigest(), space="b"
+    )
+    monkeypatch.setattr(assets, "ASSETS", (asset, other))
+    return asset
 
 
-def test_digests_of_large_files_are_those_of_all_their_bytes(tmp_path):
+def test_difference_tells_sizes_digests_and_other_known_files_apart(asset, tmp_path):
+    assert difference(asset, _put(tmp_path, "a.bin", b"official bytes")) is None
+    assert "has 4 bytes instead of 14: truncated" in difference(asset, _put(tmp_path, "a.bin", b"offi"))
+    assert "another SHA-256" in difference(asset, _put(tmp_path, "a.bin", b"OFFICIAL BYTES"))
+    assert difference(asset, _put(tmp_path, "a.bin", b"")) == "is empty"
+    renamed = difference(asset, _put(tmp_path, "a.bin", b"other"))
+    assert renamed == "is b.bin (Lab B) under another name, whose codes are of space 'b'"
+    assert difference(dataclasses.replace(asset, sha256=None), _put(tmp_path, "a.bin", b"any")) is None
+
+
+def test_large_files_are_not_read_through(asset, tmp_path, monkeypatch):
+    monkeypatch.setattr(assets, "_HASHED_AT_MOST", 10)
+    monkeypatch.setattr(assets, "file_sha256", None)
+    assert "has 20 bytes instead of 14" in difference(asset, _put(tmp_path, "a.bin", bytes(20)))
+
+
+def test_digests_are_those_of_all_bytes(tmp_path):
     content = bytes(range(256)) * 10_000
-    asset = Asset(name="a", file="a", licence="", source="", unlocks="", sha256=hashlib.sha256(content).hexdigest())
-    assert asset.problem(_put(tmp_path, "a", content)) is None
-    assert asset.problem(_put(tmp_path, "a", content[:-1] + b"\0")) is not None
+    assert assets.file_sha256(_put(tmp_path, "a", content)) == hashlib.sha256(content).hexdigest()
+
+
+def test_the_default_emoca_is_told_from_a_folder_without_its_checkpoint(tmp_path):
+    model = tmp_path / "assets" / "EMOCA" / "models" / "EMOCA_v2_lr_mse_20"
+    model.mkdir(parents=True)
+    emoca = next(asset for asset in ASSETS if asset.name == "emoca")
+    assert find_asset("emoca", [tmp_path]) == model
+    assert "unpack the download with its folders" in difference(emoca, model)
+    _put(model, "detail/checkpoints/deca-epoch=10-val_loss/dataloader_idx_0=3.25.ckpt")
+    assert difference(emoca, model) is None
+    # Under a name of one's own it is known by what it holds.
+    renamed = model.rename(tmp_path / "my_emoca")
+    assert locate_asset("emoca", renamed) == renamed
+
+
+def test_the_folder_around_all_emoca_models_is_not_the_first_version(tmp_path):
+    (tmp_path / "EMOCA" / "models").mkdir(parents=True)
+    assert find_asset("emoca_v1", [tmp_path]) is None
+    (tmp_path / "EMOCA" / "models" / "EMOCA").mkdir()
+    assert find_asset("emoca_v1", [tmp_path]) == tmp_path / "EMOCA" / "models" / "EMOCA"
+
+
+MIXTURE = {
+    "flame": "data/generic_model.pkl",
+    "deca": "data/deca_model.tar",
+    "flame_texture": "data/FLAME_texture.npz",
+    "uv_face_eye_mask": "data/uv_face_eye_mask.png",
+    "fixed_displacement": "data/fixed_displacement_256.npy",
+    "bfm_albedo": "assets/FLAME/texture/FLAME_albedo_from_BFM.npz",
+    "emoca": "assets/EMOCA/models/EMOCA_v2_lr_mse_20/cfg.yaml",
+    "diffusionrig": "checkpoints/model050000.pt",
+}
+"""The DiffusionRig-EMO project keeps its files in two folders of one repository."""
+
+
+@pytest.mark.parametrize("pointed_at", ["", "data", "assets", "data/", "assets/../data"])
+def test_the_emo_projects_mixture_is_found_from_any_of_its_folders(monkeypatch, tmp_path, pointed_at):
+    paths = {name: _put(tmp_path / "repo", file) for name, file in MIXTURE.items()}
+    monkeypatch.setenv("DIFFRIG_EMO_ASSETS", f"{tmp_path / 'repo'}/{pointed_at}")
+    for name, path in paths.items():
+        if name == "diffusionrig" and pointed_at:
+            continue  # it lies in neither folder
+        wanted = path.parent if name == "emoca" else path
+        assert find_asset(name).resolve() == wanted
+
+
+@pytest.mark.parametrize(
+    ("name", "file"),
+    [
+        ("flame", "FLAME/geometry/generic_model.pkl"),
+        ("head_template", "FLAME/geometry/head_template.obj"),
+        ("landmark_embedding", "FLAME/geometry/landmark_embedding.npy"),
+        ("fixed_displacement", "FLAME/geometry/fixed_uv_displacements/fixed_displacement_256.npy"),
+        ("bfm_albedo", "FLAME/texture/FLAME_albedo_from_BFM.npz"),
+        ("uv_face_eye_mask", "FLAME/mask/uv_face_eye_mask.png"),
+        ("uv_face_mask", "FLAME/mask/uv_face_mask.png"),
+        ("deca", "DECA/data/deca_model.tar"),
+    ],
+)
+def test_emocas_tree_is_known(tmp_path, name, file):
+    wanted = _put(tmp_path, file)
+    assert find_asset(name, [tmp_path]) == wanted
+
+
+def test_a_converted_file_comes_first_in_its_folder(tmp_path):
+    official = _put(tmp_path / "b", "generic_model.pkl")
+    converted = _put(tmp_path / "b", "flame2020.npz")
+    assert find_asset("flame", [tmp_path / "b"]) == converted
+    assert find_asset("flame", [tmp_path / "b"], converted=False) == official
+    earlier = _put(tmp_path / "a", "generic_model.pkl")
+    assert find_asset("flame", [tmp_path / "a", tmp_path / "b"]) == earlier
+
+
+def test_a_folder_that_does_not_exist_is_called_so(monkeypatch, tmp_path):
+    monkeypatch.setenv("DIFFRIG_EMO_ASSETS", str(tmp_path / "mistyped"))
+    with pytest.raises(AssetNotFoundError, match=r"mistyped \(no such folder\)"):
+        locate_asset("flame")
+
+
+def test_what_systems_need_is_in_the_table():
+    names = {asset.name for asset in ASSETS}
+    assert {name for needs in assets.NEEDS.values() for group in needs for name in group} <= names
+    assert set(assets.NEEDS) == {asset.system for asset in ASSETS}
 
 
 def test_names_are_unique():

@@ -1,6 +1,8 @@
-"""FLAME against numbers of the original code, on synthetic assets in the official formats."""
+"""FLAME against numbers of the original code, on synthetic assets in the official formats and converted."""
 
 from __future__ import annotations
+
+import shutil
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from diffrig_emo.morphable.landmarks import contour_rows
 from diffrig_emo.morphable.skinning import rodrigues
 from diffrig_emo.morphable.texture import FlameTexture
 from diffrig_emo.structures import FaceCodes
+from diffrig_emo.workflows.convert import convert
 
 
 @pytest.fixture(scope="module")
@@ -18,9 +21,21 @@ def numbers(parity_dir):
     return np.load(parity_dir / "flame" / "flame_fake.npz")
 
 
+@pytest.fixture(scope="module", params=["official", "converted"])
+def folder(request, fake_flame_dir, tmp_path_factory):
+    if request.param == "official":
+        yield fake_flame_dir
+        return
+    out = tmp_path_factory.mktemp("converted")
+    convert(str(out), assets=str(fake_flame_dir))
+    (out / "head_template.obj").symlink_to(fake_flame_dir / "head_template.obj")
+    yield out
+    shutil.rmtree(out)  # the texture is large
+
+
 @pytest.fixture(scope="module")
-def flame(fake_flame_dir):
-    return FLAME.from_folder(fake_flame_dir)
+def flame(folder):
+    return FLAME.from_folder(folder)
 
 
 def codes_of(numbers, n_shape=100, n_exp=50, n=8):
@@ -46,8 +61,8 @@ def test_eye_pose(flame, numbers):
     close(mesh.landmarks3d, numbers["landmarks3d_eye"], atol=1e-6, rtol=0)
 
 
-def test_fewer_coefficients(fake_flame_dir, numbers):
-    flame = FLAME.from_folder(fake_flame_dir, n_shape=60, n_exp=20)
+def test_fewer_coefficients(folder, numbers):
+    flame = FLAME.from_folder(folder, n_shape=60, n_exp=20)
     vertices = flame(codes_of(numbers, n_shape=60, n_exp=20, n=2)).vertices
     close(vertices.flatten()[numbers["vertices_60_20.idx"]], numbers["vertices_60_20.val"], atol=1e-6, rtol=0)
 
@@ -78,9 +93,9 @@ def test_contour_faces(flame, numbers):
     assert torch.equal(flame.contour_faces[rows], same)
 
 
-def test_texture(fake_flame_dir, parity_dir):
+def test_texture(folder, parity_dir):
     numbers = np.load(parity_dir / "flame" / "flametex_fake.npz")
-    texture = FlameTexture(fake_flame_dir / "FLAME_texture.npz")
+    texture = FlameTexture(folder)
     albedo = texture(torch.from_numpy(numbers["texcode"]))
     assert tuple(albedo.shape) == tuple(numbers["texture.shape"])
     close(albedo.flatten()[numbers["texture.idx"]], numbers["texture.val"], atol=1e-6, rtol=0)
