@@ -2,17 +2,25 @@
 
 from diffrig_emo.morphable.backbone_encoder import BackboneEncoder
 from diffrig_emo.morphable.base import FaceModel, MorphableEncoder, TextureModel
+from diffrig_emo.morphable.deca import DECA
+from diffrig_emo.morphable.detail import DetailDecoder
+from diffrig_emo.morphable.emoca import EMOCA
 from diffrig_emo.morphable.flame import FLAME
+from diffrig_emo.morphable.licensed import keep_out_of_checkpoints
 from diffrig_emo.morphable.synthetic_head import SyntheticHead, SyntheticTexture
 from diffrig_emo.morphable.texture import FlameTexture
 
 __all__ = [
+    "DECA",
+    "EMOCA",
     "FLAME",
     "BackboneEncoder",
+    "DetailDecoder",
     "FaceModel",
     "FlameTexture",
     "MorphableEncoder",
     "SyntheticHead",
     "SyntheticTexture",
     "TextureModel",
+    "keep_out_of_checkpoints",
 ]

@@ -1,4 +1,4 @@
-"""Axis-angle rotations, by way of unit quaternions."""
+"""Axis-angle rotations and Euler angles, by way of unit quaternions."""
 
 from __future__ import annotations
 
@@ -20,6 +20,30 @@ def to_axis_angle(quaternion: Float[Tensor, "*batch 4"]) -> Float[Tensor, "*batc
     sine = torch.linalg.vector_norm(quaternion[..., 1:], dim=-1, keepdim=True)
     half = torch.atan2(sine, quaternion[..., :1])
     return quaternion[..., 1:] * 2 / torch.sinc(half / torch.pi)
+
+
+def euler_to_axis_angle(angles: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3"]:
+    """Axis-angle vector of turns about x, then the turned y, then the twice turned z: `R = R_x R_y R_z`.
+
+    Args:
+        angles: the three angles, radians.
+
+    Returns:
+        Axis-angle, radians, at most pi long.
+
+    Example:
+        >>> euler_to_axis_angle(torch.tensor([0.5, 0.0, 0.0])).round(decimals=6).tolist()
+        [0.5, 0.0, 0.0]
+    """
+    (cos_x, cos_y, cos_z), (sin_x, sin_y, sin_z) = (f(angles / 2).unbind(-1) for f in (torch.cos, torch.sin))
+    # The product q_x q_y q_z of the three quaternions (cos, sin * axis).
+    quaternion = [
+        cos_x * cos_y * cos_z - sin_x * sin_y * sin_z,
+        sin_x * cos_y * cos_z + cos_x * sin_y * sin_z,
+        cos_x * sin_y * cos_z - sin_x * cos_y * sin_z,
+        cos_x * cos_y * sin_z + sin_x * sin_y * cos_z,
+    ]
+    return to_axis_angle(torch.stack(quaternion, dim=-1))
 
 
 def slerp(

@@ -4,7 +4,7 @@ import pytest
 import torch
 from scipy.spatial.transform import Rotation, Slerp
 
-from diffrig_emo.transforms.rotations import slerp, to_axis_angle, to_quaternion
+from diffrig_emo.transforms.rotations import euler_to_axis_angle, slerp, to_axis_angle, to_quaternion
 
 
 def test_quaternions_are_scipys():
@@ -14,6 +14,13 @@ def test_quaternions_are_scipys():
     short = torch.from_numpy(Rotation.from_rotvec(vectors.numpy()).as_rotvec())
     torch.testing.assert_close(to_axis_angle(to_quaternion(vectors)), short)
     torch.testing.assert_close(to_axis_angle(-to_quaternion(vectors)), short)
+
+
+def test_euler_angles_are_scipys():
+    angles = torch.randn(40, 3, dtype=torch.float64) * 2
+    expected = Rotation.from_euler("XYZ", angles.numpy()).as_rotvec()
+    torch.testing.assert_close(euler_to_axis_angle(angles), torch.from_numpy(expected))
+    assert not euler_to_axis_angle(torch.zeros(2, 3)).any()
 
 
 @pytest.mark.parametrize("weight", [0.0, 0.3, 0.5, 1.0])
