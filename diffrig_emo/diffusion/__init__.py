@@ -1,5 +1,6 @@
 """Diffusion: schedules, grids of time steps, denoisers, global encoders, samplers as plain functions."""
 
+from diffrig_emo.diffusion.diffusionrig_files import read_diffusionrig, write_diffusionrig
 from diffrig_emo.diffusion.global_encoder import (
     ResNet18GlobalEncoder,
     ResNet50GlobalEncoder,
@@ -7,7 +8,6 @@ from diffrig_emo.diffusion.global_encoder import (
     TimmGlobalEncoder,
 )
 from diffrig_emo.diffusion.guidance import classifier_free_guidance
-from diffrig_emo.diffusion.memory import keep_freed_memory
 from diffrig_emo.diffusion.noise import draw_noise, face_generators, face_noise
 from diffrig_emo.diffusion.samplers import Denoiser, SamplerStep, ddim_invert, ddim_sample, dpm_solver_sample
 from diffrig_emo.diffusion.schedules import (
@@ -44,8 +44,9 @@ __all__ = [
     "export_diffusionrig",
     "face_generators",
     "face_noise",
-    "keep_freed_memory",
     "linspace_timesteps",
     "load_diffusionrig",
+    "read_diffusionrig",
     "strided_timesteps",
+    "write_diffusionrig",
 ]

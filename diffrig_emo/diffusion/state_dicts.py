@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-import torch
 from torch import Tensor
 
 from diffrig_emo.diffusion.global_encoder import ResNetGlobalEncoder
@@ -40,28 +39,23 @@ def load_diffusionrig(official: Mapping[str, Tensor], unet: ConditionedUNet, enc
 
     Args:
         official: the official state dict.
-        unet: a UNet of the checkpoint's size, with one vector.
-        encoder: a ResNet encoder of the checkpoint's kind.
+        unet: a UNet of the checkpoint's size, with one vector; on the meta device it takes the official tensors
+            themselves, without a copy.
+        encoder: a ResNet encoder of the checkpoint's kind; likewise.
 
     Raises:
-        ValueError: when names are missing or left over, or a tensor has another shape; the modules are then untouched.
+        ValueError: when names are missing or left over, or a tensor has another shape, told by component; the modules
+            are then untouched.
     """
     ours = _states(unet, encoder)
     names = diffusionrig_names(unet, encoder)
-    missing = sorted(set(names.values()) - set(official))
-    unexpected = sorted(set(official) - set(names.values()))
-    mis_sized = [
-        f"{theirs} is {tuple(official[theirs].shape)}, wanted {_official_shape(name, ours[name])}"
-        for name, theirs in names.items()
-        if theirs in official and tuple(official[theirs].shape) != _official_shape(name, ours[name])
-    ]
-    if missing or unexpected or mis_sized:
-        problems = {"missing": missing, "unexpected": unexpected, "mis-sized": mis_sized}
-        parts = [f"{len(found)} {kind} ({_some(found)})" for kind, found in problems.items() if found]
-        raise ValueError("the checkpoint does not fit these modules: " + "; ".join(parts))
-    with torch.no_grad():
-        for name, theirs in names.items():
-            ours[name].copy_(official[theirs].reshape(ours[name].shape))
+    _require_fit(official, {theirs: _official_shape(name, ours[name]) for name, theirs in names.items()})
+    states: dict[str, dict[str, Tensor]] = {"unet": {}, "encoder": {}}
+    for name, theirs in names.items():
+        part, _, rest = name.partition(".")
+        states[part][rest] = official[theirs].reshape(ours[name].shape)
+    for part, module in (("unet", unet), ("encoder", encoder)):
+        module.load_state_dict(states[part], assign=any(p.is_meta for p in module.parameters()))
 
 
 def export_diffusionrig(unet: ConditionedUNet, encoder: ResNetGlobalEncoder) -> dict[str, Tensor]:
@@ -119,6 +113,28 @@ def _official_shape(name: str, tensor: Tensor) -> tuple[int, ...]:
     # Attention's linear maps are one-dimensional convolutions there.
     is_convolution = name.startswith("unet.") and name.endswith(("attention.qkv.weight", "attention.proj.weight"))
     return (*tensor.shape, 1) if is_convolution else tuple(tensor.shape)
+
+
+def _require_fit(official: Mapping[str, Tensor], wanted: Mapping[str, tuple[int, ...]]) -> None:
+    complaints = []
+    for component, prefix in (("encoder", "encoder."), ("UNet", "denoisingUNet.")):
+        mine = {name: shape for name, shape in wanted.items() if name.startswith(prefix)}
+        theirs = {name: tuple(tensor.shape) for name, tensor in official.items() if name.startswith(prefix)}
+        problems = {
+            "missing": [name for name in mine if name not in theirs],
+            "unexpected": [name for name in theirs if name not in mine],
+            "mis-sized": [
+                f"{name} is {theirs[name]}, wanted {shape}"
+                for name, shape in mine.items()
+                if theirs.get(name, shape) != shape
+            ],
+        }
+        parts = [f"{len(found)} {kind} ({_some(found)})" for kind, found in problems.items() if found]
+        complaints += [f"{component}: {', '.join(parts)}"] if parts else []
+    others = [name for name in official if not name.startswith(("encoder.", "denoisingUNet."))]
+    complaints += [f"neither: {len(others)} unexpected ({_some(others)})"] if others else []
+    if complaints:
+        raise ValueError("the checkpoint does not fit these modules: " + "; ".join(complaints))
 
 
 def _some(found: list[str]) -> str:

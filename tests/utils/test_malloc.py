@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from diffrig_emo.diffusion import memory
+from diffrig_emo.utils import malloc
 
 PROGRAM = """
 import resource
@@ -29,7 +29,7 @@ print(default, faults())
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries have no such setting")
 def test_freed_memory_is_used_again_without_page_faults():
     """In a process of its own, for the setting stays, and without the package, which takes seconds to import."""
-    command = [sys.executable, "-c", PROGRAM, memory.__file__]
+    command = [sys.executable, "-c", PROGRAM, malloc.__file__]
     answer = subprocess.run(command, capture_output=True, text=True, check=True)
     default, kept = map(int, answer.stdout.split())
     assert kept < 0.1 * default
