@@ -10,7 +10,14 @@ HELP = """usage: diffrig-emo VERB [options]
 
 The whole way at once
   demo                            train a small rig on synthetic faces, edit held-out ones, write a report
-  doctor                          versions, device, rasterizers, which official assets are found
+  doctor                          versions, device, rasterizers, which official files are found
+
+Official files and other projects' data
+  convert   --output FOLDER       official files as npz and safetensors, once
+  import-lmdb --lmdb --output     pictures of a DiffusionRig cache into a code store
+
+Photographs
+  edit      --source --target     give a face the expression, pose or light of another
 
 Lightning, on a config (shipped ones by bare name)
   fit       --config FILE         train
@@ -21,8 +28,14 @@ Lightning, on a config (shipped ones by bare name)
 `diffrig-emo VERB --help` explains a verb.
 """
 
-VERBS = {"demo": "diffrig_emo.workflows.demo", "doctor": "diffrig_emo.workflows.doctor"}
-"""The library's own verbs, and the module that has the function of that name."""
+VERBS = {
+    "convert": "diffrig_emo.workflows.convert",
+    "demo": "diffrig_emo.workflows.demo",
+    "doctor": "diffrig_emo.workflows.doctor",
+    "edit": "diffrig_emo.workflows.edit",
+    "import-lmdb": "diffrig_emo.workflows.import_lmdb",
+}
+"""The library's own verbs, and the module that has the function of that name, spelt with underscores."""
 
 
 def main(args: Sequence[str] | None = None) -> None:
@@ -38,16 +51,27 @@ def main(args: Sequence[str] | None = None) -> None:
     elif verb in ("fit", "validate", "test", "predict"):
         from diffrig_emo.workflows.experiment import FaceCLI
 
+        if args is None:
+            _own_process()
         FaceCLI(words)
     elif verb in VERBS:
         from jsonargparse import auto_cli
 
+        if args is None:
+            _own_process()
         # Only its own verb is imported: `doctor` must work where something else is broken.
-        function = getattr(importlib.import_module(VERBS[verb]), verb)
+        function = getattr(importlib.import_module(VERBS[verb]), verb.replace("-", "_"))
         auto_cli({verb: function}, args=words, as_positional=False)
     else:
         print(HELP, end="", file=sys.stderr)
         raise SystemExit(f"diffrig-emo: unknown verb {verb!r}")
+
+
+def _own_process() -> None:
+    """Called from the shell, the process has no other job than to run networks."""
+    from diffrig_emo.utils.malloc import keep_freed_memory
+
+    keep_freed_memory()
 
 
 if __name__ == "__main__":
