@@ -15,7 +15,15 @@ if TYPE_CHECKING:
     from diffrig_emo.datamodules import SyntheticFacesDataModule
     from diffrig_emo.diffusion import ConditionedUNet, ddim_invert, ddim_sample, dpm_solver_sample
     from diffrig_emo.modules import FaceDiffusion, FaceEncoder, FaceRenderer, GlobalEncoder
-    from diffrig_emo.morphable import FLAME, BackboneEncoder, SyntheticHead, SyntheticTexture
+    from diffrig_emo.morphable import (
+        DECA,
+        EMOCA,
+        FLAME,
+        BackboneEncoder,
+        FlameTexture,
+        SyntheticHead,
+        SyntheticTexture,
+    )
     from diffrig_emo.renderer import BufferRenderer, TorchRasterizer
     from diffrig_emo.structures import Conditioning, FaceBatch, FaceCodes, FaceCrop, FaceMesh, PhysicalBuffers
     from diffrig_emo.synthesis import SyntheticFaces
@@ -26,7 +34,7 @@ if TYPE_CHECKING:
 _ROOMS = {
     "structures": ("Conditioning", "FaceBatch", "FaceCodes", "FaceCrop", "FaceMesh", "PhysicalBuffers"),
     "transforms": ("transfer_expression", "transfer_light", "transfer_pose"),
-    "morphable": ("BackboneEncoder", "FLAME", "SyntheticHead", "SyntheticTexture"),
+    "morphable": ("BackboneEncoder", "DECA", "EMOCA", "FLAME", "FlameTexture", "SyntheticHead", "SyntheticTexture"),
     "renderer": ("BufferRenderer", "TorchRasterizer"),
     "diffusion": ("ConditionedUNet", "ddim_invert", "ddim_sample", "dpm_solver_sample"),
     "synthesis": ("SyntheticFaces",),
@@ -36,6 +44,8 @@ _ROOMS = {
 _ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}
 
 __all__ = [
+    "DECA",
+    "EMOCA",
     "FLAME",
     "BackboneEncoder",
     "BufferRenderer",
@@ -48,6 +58,7 @@ __all__ = [
     "FaceEncoder",
     "FaceMesh",
     "FaceRenderer",
+    "FlameTexture",
     "GlobalEncoder",
     "PhysicalBuffers",
     "SyntheticFaces",

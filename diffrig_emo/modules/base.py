@@ -32,8 +32,18 @@ class FaceModule(L.LightningModule):
         self.seed = seed
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """Optimise every parameter that asks for a gradient; the learning rate moves once per step."""
-        optimizer = self.optimizer([p for p in self.parameters() if p.requires_grad])
+        """Optimise every parameter that asks for a gradient; the learning rate moves once per step.
+
+        Raises:
+            ValueError: when there is none.
+        """
+        parameters = [p for p in self.parameters() if p.requires_grad]
+        if not parameters:
+            raise ValueError(
+                f"{type(self).__name__}: nothing to train, every part is frozen (as DECA and EMOCA always are); "
+                "use predict, or inject a part that learns"
+            )
+        optimizer = self.optimizer(parameters)
         if self.lr_scheduler is None:
             return optimizer
         scheduler = self.lr_scheduler(optimizer)

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
 
 import torch
 from jaxtyping import Float, Int
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor, nn
+from typing_extensions import Self
 
 from diffrig_emo.conditioning.base import Conditioner
+from diffrig_emo.conditioning.buffers import BufferConditioner
+from diffrig_emo.conditioning.global_code import GlobalCodeConditioner
+from diffrig_emo.diffusion.diffusionrig_files import read_diffusionrig
 from diffrig_emo.diffusion.noise import face_noise
 from diffrig_emo.diffusion.samplers import Denoiser, ddim_invert, ddim_sample
-from diffrig_emo.diffusion.schedules import NoiseSchedule, PredictionType
-from diffrig_emo.diffusion.timesteps import even_timesteps
-from diffrig_emo.losses.diffusion import LossWeighting
+from diffrig_emo.diffusion.schedules import LinearSchedule, NoiseSchedule, PredictionType
+from diffrig_emo.diffusion.timesteps import even_timesteps, strided_timesteps
+from diffrig_emo.losses.diffusion import LossWeighting, P2Weighting
 from diffrig_emo.losses.functional import denoising_loss
 from diffrig_emo.modules.base import FaceModule
+from diffrig_emo.morphable.base import FaceModel, TextureModel
+from diffrig_emo.renderer.buffers import BufferRenderer
 from diffrig_emo.structures import Conditioning, FaceBatch, FaceCodes
 from diffrig_emo.transforms.ranges import to_signed, to_unit
 
@@ -59,6 +66,27 @@ class FaceDiffusion(FaceModule):
         self.prediction_type = prediction_type
         self.weighting = weighting
         self.timesteps = even_timesteps(num_inference_steps, schedule.num_steps)
+        """Steps that sampling and inverting visit, ascending; another grid may take its place."""
+
+    @classmethod
+    def from_diffusionrig(cls, path: str | Path, face_model: FaceModel, texture: TextureModel) -> Self:
+        """DiffusionRig from its own model file, of either training stage: network, loss and sampling grid.
+
+        Args:
+            path: the `.pt` file, also DiffusionRig-EMO's; or `.safetensors` of the same names.
+            face_model: what its buffers were made with: FLAME 2020.
+            texture: what its buffers were made with: `FLAME_texture.npz`.
+
+        Raises:
+            FileNotFoundError: when there is no such file.
+            ValueError: when it is damaged or another file.
+        """
+        unet, encoder = read_diffusionrig(path)
+        size = 8 * unet.divisor  # the smallest feature maps of every official size are 8x8
+        buffers = BufferConditioner(face_model, texture, BufferRenderer(size))
+        rig = cls(unet, [buffers, GlobalCodeConditioner(encoder)], LinearSchedule(), weighting=P2Weighting())
+        rig.timesteps = strided_timesteps(20, rig.schedule.num_steps)  # "ddim20"
+        return rig
 
     def forward(
         self, x_t: Float[Tensor, "batch 3 height width"], t: Int[Tensor, " batch"], conditioning: Conditioning
@@ -143,6 +171,7 @@ class FaceDiffusion(FaceModule):
         start: Literal["inverted", "noise"] = "inverted",
         release: float = 0.5,
         temperature: float = 1.0,
+        latent: Float[Tensor, "batch 3 height width"] | None = None,
     ) -> Float[Tensor, "batch 3 height width"]:
         """Paint the faces of a batch anew, with other codes or another photo's global code.
 
@@ -158,6 +187,7 @@ class FaceDiffusion(FaceModule):
                 channels; elsewhere it stays, and so does the photograph. Costs nothing.
             temperature: factor of the noise when starting from noise; below 1 the pictures get likelier and
                 smoother, which hides the grain of a rig that has trained little.
+            latent: the sources' inverted latents, from `invert`, where several edits share them; None inverts here.
 
         Returns:
             The edited photographs, RGB in [0, 1].
@@ -179,7 +209,7 @@ class FaceDiffusion(FaceModule):
         if start == "noise":
             return self._paint(self._bind(wanted), temperature * self._noise(batch))
         own = self.condition(batch)
-        x_t = self.invert(batch["image"], own)
+        x_t = self.invert(batch["image"], own) if latent is None else latent
         if own.spatial is not None and wanted.spatial is not None:
             change = (wanted.spatial - own.spatial).abs().amax(dim=1, keepdim=True)
             x_t = x_t * (1 - release * change.clamp(max=1))

@@ -15,7 +15,7 @@ from lightning.pytorch.cli import LightningCLI
 from diffrig_emo.io.checkpoints import read_checkpoint
 from diffrig_emo.utils.devices import choose_device, choose_precision
 
-_CHECKPOINT_WORDS = ("best", "last", "hpc")  # Lightning finds these files itself
+_CHECKPOINT_WORDS = ("best", "last", "hpc", "registry")  # Lightning finds these files itself
 
 
 class FaceCLI(LightningCLI):
@@ -47,7 +47,7 @@ class FaceCLI(LightningCLI):
             return
         self.config[verb].weights_only = True
         checkpoint = self.config[verb].ckpt_path
-        if checkpoint is not None and checkpoint not in _CHECKPOINT_WORDS:
+        if checkpoint is not None and checkpoint.partition(":")[0] not in _CHECKPOINT_WORDS:
             try:
                 read_checkpoint(checkpoint)
             except (FileNotFoundError, ValueError) as error:

@@ -20,11 +20,11 @@ from diffrig_emo.diffusion import (
     ddim_invert,
     ddim_sample,
     even_timesteps,
-    keep_freed_memory,
 )
 from diffrig_emo.losses import P2Weighting
 from diffrig_emo.losses.functional import denoising_loss
 from diffrig_emo.structures import Conditioning
+from diffrig_emo.utils.malloc import keep_freed_memory
 
 ROUNDS = 4
 LEAVES = (nn.Conv2d, nn.Linear, nn.GroupNorm)
