@@ -55,7 +55,9 @@ def benchmarks() -> dict[str, Callable[[], object] | dict[str, Any]]:
         figures[f"render_256_batch{batch}"] = run
     figures["render_64_batch16_per_image"] = {"value": _best_ms(renderer(64, 16)) / 16, "unit": "ms"}
     if importlib.util.find_spec("pytorch3d") is not None:
-        figures["pytorch3d_cpu_over_torch_rasterizer_256"] = {"value": pytorch3d_ratio(), "unit": "times faster"}
+        for batch, threads in ((1, 1), (1, torch.get_num_threads()), (4, torch.get_num_threads())):
+            name = f"pytorch3d_cpu_over_ours_256_batch{batch}_threads{threads}"
+            figures[name] = {"value": pytorch3d_ratio(batch, threads), "unit": "times faster"}
     return figures
 
 
@@ -80,20 +82,26 @@ def renderer(size: int, batch: int) -> Callable[[], object]:
     return run
 
 
-def pytorch3d_ratio() -> float:
-    """Time of pytorch3d's rasterizer alone over ours with shading, one 256 x 256 picture."""
+def pytorch3d_ratio(batch: int, threads: int) -> float:
+    """Time of pytorch3d's rasterizer alone over ours with shading, 256 x 256."""
     from diffrig_emo.renderer import Pytorch3dRasterizer
 
     vertices, faces, _ = uv_sphere(N_FACES)
-    screen = (vertices * torch.tensor([FILL, -FILL, -FILL]))[None]
+    screen = (vertices * torch.tensor([FILL, -FILL, -FILL])).repeat(batch, 1, 1)
     theirs = Pytorch3dRasterizer()
-    return _best_ms(lambda: theirs(screen, faces, (256, 256)), calls=2) / _best_ms(renderer(256, 1))
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        return _best_ms(lambda: theirs(screen, faces, (256, 256)), calls=2) / _best_ms(renderer(256, batch))
+    finally:
+        torch.set_num_threads(before)
 
 
-def _best_ms(run: Callable[[], object], calls: int = 10) -> float:
+def _best_ms(run: Callable[[], object], calls: int = 3, seconds: float = 2.0) -> float:
+    """Best wall time of a call in milliseconds, after one warm-up; at least `calls`, for at least `seconds`."""
     run()
-    times = []
-    for _ in range(calls):
+    times: list[float] = []
+    while len(times) < calls or sum(times) < seconds:
         start = time.perf_counter()
         run()
         times.append(time.perf_counter() - start)

@@ -5,7 +5,8 @@ A bench file has one function:
     def benchmarks() -> dict[str, Callable[[], object] | dict]:
 
 A callable is warmed up and timed here (best of several, milliseconds). A dictionary `{"value": ..., "unit": ...}` is
-a figure that the file measured itself (a ratio, samples per second). Every figure stands beside a fixed float32
+a figure that the file measured itself (a ratio, samples per second). Every file runs in a process of its own, so that
+memory and its settings are its own too. Every figure stands beside a fixed float32
 matmul timed right before it in the same process, so that runs on busy or different machines can be compared.
 """
 
@@ -15,6 +16,9 @@ import argparse
 import importlib.util
 import json
 import os
+import subprocess
+import sys
+import tempfile
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -83,14 +87,26 @@ def show(name: str, figure: Mapping[str, Any]) -> tuple[str, ...]:
     return name, value, unit, f"{figure['matmul_ms']:.2f}", matmuls, f"{figure['peak_memory_gb']:.2f}"
 
 
+def measure_apart(path: Path, threads: int) -> dict[str, dict[str, Any]]:
+    """The same in a process of its own."""
+    with tempfile.TemporaryDirectory() as folder:
+        answer = Path(folder) / "figures.json"
+        subprocess.run([sys.executable, __file__, path.stem, f"--threads={threads}", f"--into={answer}"], check=True)
+        return json.loads(answer.read_text())
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", help="parts of file names; none runs all files")
     parser.add_argument("--threads", type=int, default=min(2, os.cpu_count() or 1), help="CPU threads")
+    parser.add_argument("--into", type=Path, help=argparse.SUPPRESS)  # what measure_apart asks for
     options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    console = Console()
-    left, right = torch.randn(2, SIDE, SIDE)
+    if options.into is not None:
+        torch.set_num_threads(options.threads)
+        left, right = torch.randn(2, SIDE, SIDE)
+        options.into.write_text(json.dumps(measure(HERE / f"{options.names[0]}.py", lambda: left @ right)))
+        return
+    console = Console(width=max(Console().width, 120))
     table = Table(title=f"torch {torch.__version__}, {options.threads} threads", title_justify="left")
     for column in ("benchmark", "value", "unit", f"matmul {SIDE}², ms", "in matmuls", "peak memory, GiB"):
         table.add_column(column, justify="left" if column in ("benchmark", "unit") else "right")
@@ -99,7 +115,7 @@ def main() -> None:
         if options.names and not any(name in path.stem for name in options.names):
             continue
         console.print(f"{path.name} ...")
-        for name, figure in measure(path, lambda: left @ right).items():
+        for name, figure in measure_apart(path, options.threads).items():
             if name in figures:
                 raise SystemExit(f"{path.name}: the name {name!r} is taken by another file; rename one")
             figures[name] = figure
