@@ -61,7 +61,10 @@ def main(args: Sequence[str] | None = None) -> None:
             _own_process()
         # Only its own verb is imported: `doctor` must work where something else is broken.
         function = getattr(importlib.import_module(VERBS[verb]), verb.replace("-", "_"))
-        auto_cli({verb: function}, args=words, as_positional=False)
+        try:
+            auto_cli({verb: function}, args=words, as_positional=False)
+        except (FileNotFoundError, ValueError) as error:  # what users can mend, without a traceback
+            raise SystemExit(f"diffrig-emo {verb}: {error}") from error
     else:
         print(HELP, end="", file=sys.stderr)
         raise SystemExit(f"diffrig-emo: unknown verb {verb!r}")

@@ -50,6 +50,16 @@ def test_the_command_edits_with_official_files(lab, photos, tmp_path, source_enc
     assert settings["target_encoder"] == target_encoder or source_encoder
 
 
+@pytest.mark.parametrize("words", [[], ["--source_encoder=DECA"]])
+def test_missing_official_files_are_named_without_a_traceback(photos, tmp_path, monkeypatch, capsys, words):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as stopped:
+        main(["edit", "--source", str(photos / "anna.png"), "--target", str(photos / "ben.png"), *words])
+    said = f"{stopped.value}{capsys.readouterr().err}"
+    assert ("deca_model.tar" if words else "model*.pt") in said
+    assert "Where to get it" in said
+
+
 def test_expression_comes_from_the_targets_encoder_and_the_rest_from_the_sources(rig, photos):
     find = CascadeDetector()
     source = read_face(photos / "anna.png", rig, DECA(), find)
