@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import lightning as L
+import numpy as np
+from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 from torch.utils.data.distributed import DistributedSampler
 
+from diffrig_emo.datasets.sampling import BalancedSampler
 from diffrig_emo.structures import FaceBatch, face_collate
 
 
@@ -40,14 +45,24 @@ class FaceDataModule(L.LightningDataModule):
         self.seed = seed
 
     def train_dataloader(self) -> DataLoader[FaceBatch]:
-        """Whole batches in an order drawn from (seed, epoch), split among the processes."""
+        """Whole batches in an order drawn from (seed, epoch), split among the processes.
+
+        Raises:
+            ValueError: when the faces do not fill one batch.
+        """
         world_size = self.trainer.world_size if self.trainer else 1
         rank = self.trainer.global_rank if self.trainer else 0
-        # Also with one process: Lightning tells this sampler the epoch, so that a resumed run finds its order again.
-        sampler: DistributedSampler[FaceBatch] = DistributedSampler(
-            self.train_dataset, world_size, rank, shuffle=True, seed=self.seed, drop_last=True
-        )
+        sampler = self._train_sampler(world_size, rank)
+        if len(sampler) < self.batch_size:
+            raise ValueError(
+                f"{type(self).__name__}: batch_size must be at most {len(sampler)}, the training faces of each of "
+                f"{world_size} processes, got {self.batch_size}"
+            )
         return self._loader(self.train_dataset, sampler=sampler, drop_last=True)
+
+    def train_groups(self) -> tuple[NDArray[np.int64], NDArray[np.float64]] | None:
+        """Group of each training face, and the share of each group in an epoch; None draws every face once."""
+        return None
 
     def val_dataloader(self) -> DataLoader[FaceBatch]:
         """Held-out faces in order."""
@@ -61,10 +76,17 @@ class FaceDataModule(L.LightningDataModule):
         """Faces to edit, in order."""
         return self._loader(self.predict_dataset)
 
+    def _train_sampler(self, world_size: int, rank: int) -> DistributedSampler[Any]:
+        # Also with one process: Lightning tells these samplers the epoch, so that a resumed run finds its order again.
+        balanced = self.train_groups()
+        if balanced is not None:
+            return BalancedSampler(*balanced, num_replicas=world_size, rank=rank, seed=self.seed)
+        return DistributedSampler(self.train_dataset, world_size, rank, shuffle=True, seed=self.seed, drop_last=True)
+
     def _loader(
         self,
         dataset: Dataset[FaceBatch],
-        sampler: DistributedSampler[FaceBatch] | None = None,
+        sampler: DistributedSampler[Any] | None = None,
         drop_last: bool = False,
     ) -> DataLoader[FaceBatch]:
         return DataLoader(

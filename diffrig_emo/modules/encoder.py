@@ -85,8 +85,8 @@ class FaceEncoder(FaceModule):
         return self._loss(batch, "test")
 
     def predict_step(self, batch: FaceBatch, batch_idx: int = 0) -> FaceCodes:
-        """Codes of `batch["image"]`."""
-        return self.encode(batch)
+        """Codes of `batch["crop"]`; where there is none, of `batch["image"]`."""
+        return self.forward(batch["crop"]) if "crop" in batch else self.encode(batch)
 
     def photometric_loss(self, codes: FaceCodes, image: Tensor) -> Tensor:
         """Mean absolute difference between the rendering of the codes and the photo, inside the rendering."""

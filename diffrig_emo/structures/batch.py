@@ -11,6 +11,7 @@ from torch.utils.data._utils.collate import collate, default_collate_fn_map
 
 from diffrig_emo.structures.base import StructError, TensorStruct
 from diffrig_emo.structures.codes import FaceCodes
+from diffrig_emo.structures.crop import FaceCrop
 
 
 class FaceBatch(TypedDict, total=False):
@@ -18,6 +19,8 @@ class FaceBatch(TypedDict, total=False):
 
     image: Float[Tensor, "batch 3 height width"]
     """Aligned picture, RGB in [0, 1]."""
+    crop: FaceCrop
+    """The face as an encoder wants it; absent where `image` is to be taken whole."""
     codes: FaceCodes
     """Codes of the picture."""
     target_codes: FaceCodes
