@@ -12,7 +12,13 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from diffrig_emo.datamodules import SyntheticFacesDataModule
+    from diffrig_emo.datamodules import (
+        AffectNetDataModule,
+        AlbumDataModule,
+        CombinedDataModule,
+        FFHQDataModule,
+        SyntheticFacesDataModule,
+    )
     from diffrig_emo.diffusion import ConditionedUNet, ddim_invert, ddim_sample, dpm_solver_sample
     from diffrig_emo.modules import FaceDiffusion, FaceEncoder, FaceRenderer, GlobalEncoder
     from diffrig_emo.morphable import (
@@ -38,7 +44,13 @@ _ROOMS = {
     "renderer": ("BufferRenderer", "TorchRasterizer"),
     "diffusion": ("ConditionedUNet", "ddim_invert", "ddim_sample", "dpm_solver_sample"),
     "synthesis": ("SyntheticFaces",),
-    "datamodules": ("SyntheticFacesDataModule",),
+    "datamodules": (
+        "AffectNetDataModule",
+        "AlbumDataModule",
+        "CombinedDataModule",
+        "FFHQDataModule",
+        "SyntheticFacesDataModule",
+    ),
     "modules": ("FaceDiffusion", "FaceEncoder", "FaceRenderer", "GlobalEncoder"),
 }
 _ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}
@@ -47,10 +59,14 @@ __all__ = [
     "DECA",
     "EMOCA",
     "FLAME",
+    "AffectNetDataModule",
+    "AlbumDataModule",
     "BackboneEncoder",
     "BufferRenderer",
+    "CombinedDataModule",
     "ConditionedUNet",
     "Conditioning",
+    "FFHQDataModule",
     "FaceBatch",
     "FaceCodes",
     "FaceCrop",

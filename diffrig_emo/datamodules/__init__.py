@@ -1,6 +1,17 @@
 """DataModules: faces in batches, from wherever they come."""
 
+from diffrig_emo.datamodules.affectnet import AffectNetDataModule
+from diffrig_emo.datamodules.album import AlbumDataModule
 from diffrig_emo.datamodules.base import FaceDataModule
+from diffrig_emo.datamodules.combined import CombinedDataModule
+from diffrig_emo.datamodules.ffhq import FFHQDataModule
 from diffrig_emo.datamodules.synthetic import SyntheticFacesDataModule
 
-__all__ = ["FaceDataModule", "SyntheticFacesDataModule"]
+__all__ = [
+    "AffectNetDataModule",
+    "AlbumDataModule",
+    "CombinedDataModule",
+    "FFHQDataModule",
+    "FaceDataModule",
+    "SyntheticFacesDataModule",
+]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import weakref
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +10,11 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from diffrig_emo.datasets.lmdb_files import SharedLmdb, open_lmdb
 from diffrig_emo.datasets.pictures import decode_strictly, to_tensor
 from diffrig_emo.io.mean_shape import read_mean_shape
 from diffrig_emo.io.safe_pickle import loads_pickle
 from diffrig_emo.structures import FaceBatch, PhysicalBuffers
-from diffrig_emo.utils.imports import require
 
 
 class BufferedFace(FaceBatch, total=False):
@@ -47,7 +46,7 @@ class DiffusionRigLMDB(Dataset[BufferedFace]):
     def __init__(self, path: str | Path, with_buffers: bool = False) -> None:
         self.path = Path(path)
         self.with_buffers = with_buffers
-        self._shared: _Shared | None = None
+        self._shared: SharedLmdb | None = None
         self.length = self._count()
 
     def __len__(self) -> int:
@@ -148,41 +147,5 @@ class DiffusionRigLMDB(Dataset[BufferedFace]):
         # A worker that is forked reads through its parent's mapping, which has no locks to share; one that is
         # spawned opens its own.
         if self._shared is None:
-            self._shared = _environment(self.path)
+            self._shared = open_lmdb(self.path, "DiffusionRigLMDB")
         return self._shared.environment
-
-
-class _Shared:
-    """An open data base; LMDB lets a process open a folder only once."""
-
-    def __init__(self, environment: Any) -> None:
-        self.environment = environment
-
-
-_OPEN: weakref.WeakValueDictionary[Path, _Shared] = weakref.WeakValueDictionary()
-
-
-def _environment(path: Path) -> _Shared:
-    place = path.resolve()
-    shared = _OPEN.get(place)
-    if shared is None:
-        shared = _OPEN[place] = _Shared(_open(path))
-    return shared
-
-
-def _open(path: Path) -> Any:
-    lmdb = require("lmdb", purpose="DiffusionRigLMDB", install='pip install "diffrig_emo[lmdb]"')
-    data = path / "data.mdb"
-    if not data.is_file():
-        raise FileNotFoundError(f"{path}: expected a folder with `data.mdb`, as DiffusionRig's create_data.py makes it")
-    try:
-        environment = lmdb.open(str(path), readonly=True, lock=False, readahead=False, create=False)
-    except lmdb.Error as error:
-        raise ValueError(f"{data}: cannot be opened as an LMDB data base ({error}); copy the folder again") from error
-    # Reading beyond the end of a mapped file kills the process, so ask before.
-    wanted = (environment.info()["last_pgno"] + 1) * environment.stat()["psize"]
-    size = data.stat().st_size
-    if size < wanted:
-        environment.close()
-        raise ValueError(f"{data}: expected {wanted:,} bytes, got {size:,}: it is truncated; copy it again")
-    return environment

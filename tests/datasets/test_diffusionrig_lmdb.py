@@ -161,7 +161,7 @@ def test_a_cache_that_was_never_completed_is_read_as_far_as_it_goes(cache):
 
 
 def test_other_folders_are_named(tmp_path, cache):
-    with pytest.raises(FileNotFoundError, match=r"nothing: expected a folder with `data.mdb`"):
+    with pytest.raises(FileNotFoundError, match=r"nothing: expected a folder with an LMDB data base, `data.mdb`"):
         DiffusionRigLMDB(tmp_path / "nothing")
     (tmp_path / "text").mkdir()
     (tmp_path / "text" / "data.mdb").write_bytes(b"hello" * 2000)

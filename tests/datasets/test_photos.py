@@ -4,9 +4,11 @@ import torch
 from skimage import data
 from skimage.transform import resize
 
-from diffrig_emo.datasets.detectors import CascadeDetector, DetectedFaces, FaceDetector
-from diffrig_emo.datasets.photos import NoFaceError, align_window, crop_photo, list_photos
+from diffrig_emo.datasets.detectors import CascadeDetector, DetectedFaces, FaceDetector, StoredFaces
+from diffrig_emo.datasets.photos import NoFaceError, align_window, crop_photo, crop_photos, list_photos
+from diffrig_emo.io import images
 from diffrig_emo.io.images import read_image, write_image
+from diffrig_emo.transforms.alignment import align_ffhq, paste_aligned
 from diffrig_emo.transforms.crop import crop_tform, warp
 
 
@@ -34,11 +36,101 @@ def test_the_crop_holds_the_face(astronaut):
     assert (mouth < 180).all()
 
 
+def face(centre, size):
+    """Landmarks with eyes and mouth where an upright face has them."""
+    points = torch.zeros(68, 2)
+    points[:17] = torch.stack([torch.linspace(-1, 1, 17), 0.4 + 0.7 * torch.linspace(0, torch.pi, 17).sin()], 1)
+    points[36:42], points[42:48] = torch.tensor([[-0.45, -0.2], [0.45, -0.2]])
+    points[48], points[54] = torch.tensor([[-0.3, 0.6], [0.3, 0.6]])
+    return points * size + torch.tensor(centre)
+
+
+class Known(FaceDetector):
+    def __init__(self, *landmarks):
+        self.landmarks = torch.stack(landmarks)
+
+    def __call__(self, photo):
+        return DetectedFaces.from_landmarks(self.landmarks)
+
+
 def test_landmarks_beside_the_photo_come_first_and_place_the_crop(astronaut):
-    points = np.array([[150.0, 60.0], [270.0, 180.0]] * 34)
+    np.savetxt(astronaut.with_suffix(".txt"), face((210.0, 120.0), 60.0))
+    crop = crop_photo(astronaut, 512, Nobody(), align="window")
+    box = torch.tensor([[150.0, 108.0, 270.0, 186.0]])
+    torch.testing.assert_close(crop.tform, crop_tform(box))
+    assert crop.quality["landmarks"].tolist() == [True]
+
+
+def test_faces_with_landmarks_are_aligned_unless_the_photo_was(astronaut, tmp_path):
+    points = face((222.0, 120.0), 50.0)
+    crop = crop_photo(astronaut, 64, Known(points))
+    tform, aligned = align_ffhq(read_image(astronaut), points, 64, transform_size=256)
+    assert torch.equal(crop.aligned[0], aligned)
+    assert torch.equal(crop.photo_to_aligned[0], tform)
+    moved = points @ tform[:2, :2].T + tform[:2, 2]
+    torch.testing.assert_close(crop.tform, crop_tform(torch.cat([moved.amin(0), moved.amax(0)])[None]))
+    write_image(tmp_path / "aligned.png", aligned)
+    again = crop_photo(tmp_path / "aligned.png", 64, Known(moved))
+    torch.testing.assert_close(again.aligned[0], aligned, atol=0.51 / 255, rtol=0)
+    torch.testing.assert_close(again.photo_to_aligned[0], torch.eye(3))
+    assert not torch.equal(crop_photo(tmp_path / "aligned.png", 64, Known(moved), align="ffhq").aligned, again.aligned)
+    torch.testing.assert_close(
+        crop_photo(astronaut, 512, Known(points), align="window").photo_to_aligned[0], torch.eye(3)
+    )
+
+
+def test_boxes_alone_give_the_window_and_say_so(astronaut):
+    crop = crop_photo(astronaut, 64, CascadeDetector())
+    assert crop.quality["landmarks"].tolist() == [False]
+    assert crop.quality["visible"].tolist() == [1.0]
+    with pytest.raises(ValueError, match=r"astronaut\.png: align: 'ffhq' needs landmarks"):
+        crop_photo(astronaut, 64, CascadeDetector(), align="ffhq")
+    with pytest.raises(ValueError, match="align: expected 'auto', 'ffhq' or 'window', got 'none'"):
+        crop_photo(astronaut, 64, CascadeDetector(), align="none")
+
+
+def test_all_faces_of_a_photo(astronaut):
+    left, right = face((100.0, 300.0), 30.0), face((400.0, 100.0), 60.0)
+    detector = Known(right, left)
+    crops = crop_photos(astronaut, 64, detector)
+    assert crops.batch_size == 2
+    assert len(crops.photo) == 2
+    for number, policy in enumerate((0, 1)):
+        torch.testing.assert_close(
+            crop_photo(astronaut, 64, detector, face_policy=policy).image[0], crops.image[number]
+        )
+    torch.testing.assert_close(crop_photo(astronaut, 64, detector).image[0], crops.image[1])
+    with pytest.raises(ValueError, match=r"astronaut\.png: face_policy: expected a face of 2, .* got number 2"):
+        crop_photo(astronaut, 64, detector, face_policy=2)
+    with pytest.raises(ValueError, match="face_policy: expected 'largest'"):
+        crop_photo(astronaut, 64, detector, face_policy="first")
+
+
+def test_a_face_cut_by_the_border_is_told(astronaut):
+    crop = crop_photo(astronaut, 64, Known(face((0.0, 200.0), 60.0)))
+    assert 0.45 < crop.quality["visible"].item() < 0.55
+    with pytest.raises(ValueError, match=r"astronaut\.png: landmarks: expected a face in the photo"):
+        crop_photo(astronaut, 64, Known(face((-100.0, 200.0), 60.0)))
+
+
+def test_an_edit_goes_back_into_the_photo(astronaut):
+    crop = crop_photo(astronaut, 256, Known(face((222.0, 120.0), 50.0)))
+    again = paste_aligned(crop.aligned[0], crop.photo_to_aligned[0], crop.photo[0])
+    assert (again - crop.photo[0]).square().mean() < 1e-3
+    assert torch.equal(again[:, 300:], crop.photo[0][:, 300:])
+
+
+def test_landmarks_of_a_huge_photo_are_those_of_its_file(astronaut, monkeypatch):
+    points = face((222.0, 120.0), 50.0)
     np.savetxt(astronaut.with_suffix(".txt"), points)
-    crop = crop_photo(astronaut, 512, Nobody())
-    torch.testing.assert_close(crop.tform, crop_tform(torch.tensor([[150.0, 60.0, 270.0, 180.0]])))
+    whole = crop_photo(astronaut, 64, Nobody())
+    monkeypatch.setattr(images, "MAX_PIXELS", 256 * 256)
+    halved = crop_photo(astronaut, 64, Nobody())
+    assert halved.photo[0].shape == (3, 256, 256)
+    assert (halved.image - whole.image).abs().mean() < 0.03
+    known = StoredFaces({"astronaut.png": points.numpy()}, root=astronaut.parent)
+    astronaut.with_suffix(".txt").unlink()
+    assert torch.equal(crop_photo(astronaut, 64, known).image, halved.image)
 
 
 def test_a_wide_photo_gives_the_window_around_the_face(tmp_path):
