@@ -3,5 +3,6 @@
 from diffrig_emo.conditioning.base import Conditioner
 from diffrig_emo.conditioning.buffers import BufferConditioner
 from diffrig_emo.conditioning.global_code import GlobalCodeConditioner
+from diffrig_emo.conditioning.landmarks import landmarks_from_codes
 
-__all__ = ["BufferConditioner", "Conditioner", "GlobalCodeConditioner"]
+__all__ = ["BufferConditioner", "Conditioner", "GlobalCodeConditioner", "landmarks_from_codes"]

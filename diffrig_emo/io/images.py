@@ -45,7 +45,7 @@ def read_image(path: str | Path) -> Float[Tensor, "3 height width"]:
         FileNotFoundError: when there is no such file.
         ValueError: when it is no picture, is truncated or damaged, or is grey of more than 8 bits.
     """
-    return torch.from_numpy(_from_picture(path, _decode)).permute(2, 0, 1).float() / 255
+    return torch.from_numpy(_from_picture(path, _decode)).permute(2, 0, 1).float().div_(255)
 
 
 def read_zoom(path: str | Path) -> float:

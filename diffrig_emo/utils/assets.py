@@ -101,8 +101,8 @@ def locate_asset(name: str, path: str | Path | None = None) -> Path:
         raise AssetNotFoundError(
             f"{asset.file}{f' (or {asset.converted})' if asset.converted else ''} was not found in {looked}"
             f"{f', nor in {below} there' if below else ''}. It unlocks {asset.unlocks} (licence: {asset.licence}). "
-            f"Where to get it: {asset.source}. Then give its path, or name its folder, DECA's data, EMOCA's assets or the "
-            f"repository around them in {ENVIRONMENT}, or put it in ./assets or ./data."
+            f"Where to get it: {asset.source}. Then give its path, or name its folder, DECA's data, EMOCA's assets or "
+            f"the repository around them in {ENVIRONMENT}, or put it in ./assets or ./data."
         )
     return found
 

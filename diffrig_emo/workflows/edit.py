@@ -72,6 +72,7 @@ def edit(
     source_encoder: MorphableEncoder | Path | None = None,
     target_encoder: MorphableEncoder | Path | None = None,
     detector: FaceDetector | None = None,
+    face_policy: Literal["largest", "center"] | int = "largest",
     start: Literal["inverted", "noise"] = "inverted",
     temperature: float = 1.0,
     steps: int = 20,
@@ -94,6 +95,7 @@ def edit(
             assets; or `--source_encoder.path FILE`), or a run of ours (`demo_output/encoder`). None is DECA.
         target_encoder: reads the target's codes, of the same code space. None is the source's encoder.
         detector: finds faces; None is `CascadeDetector`. Landmarks beside a photo (`.txt`, `.mat`) come first.
+        face_policy: which face of a photo with several: largest, center, or its number from the left.
         start: "inverted" keeps what the codes do not describe; "noise" paints anew, as DiffusionRig does. Mode latent
             always starts from noise, for the source's latent holds the source's background.
         temperature: factor of the noise, 0 to 1, where painting starts from noise; lower is smoother.
@@ -118,13 +120,13 @@ def edit(
     read_target = read_source if target_encoder is None else _encoder(target_encoder).to(device)
     find = CascadeDetector() if detector is None else detector
 
-    goal = read_face(target, model, read_target, find)
+    goal = read_face(target, model, read_target, find, face_policy)
     edited: list[EditedFace] = []
     skipped: dict[Path, str] = {}
     names = _names(sources)
     for number, path in enumerate(track(sources, "Editing", console=console, disable=len(sources) == 1)):
         try:
-            face = read_face(path, model, read_source, find)
+            face = read_face(path, model, read_source, find, face_policy)
         except ValueError as error:
             skipped[path] = str(error)
             continue
@@ -156,7 +158,13 @@ def edit(
 
 
 @torch.no_grad()
-def read_face(path: Path, rig: FaceDiffusion, encoder: MorphableEncoder | FaceEncoder, detector: FaceDetector) -> Face:
+def read_face(
+    path: Path,
+    rig: FaceDiffusion,
+    encoder: MorphableEncoder | FaceEncoder,
+    detector: FaceDetector,
+    face_policy: Literal["largest", "center"] | int = "largest",
+) -> Face:
     """Photo to crop to codes.
 
     Args:
@@ -165,6 +173,7 @@ def read_face(path: Path, rig: FaceDiffusion, encoder: MorphableEncoder | FaceEn
         encoder: a `MorphableEncoder` gets the crop around the face; a `FaceEncoder` of ours, which was trained on whole
             aligned pictures, gets those.
         detector: finds the face; not used for a `FaceEncoder`, to which the whole photo is the face.
+        face_policy: which face of a photo with several.
 
     Raises:
         NoFaceError: when no face is found.
@@ -180,7 +189,7 @@ def read_face(path: Path, rig: FaceDiffusion, encoder: MorphableEncoder | FaceEn
         aligned = align_window(photo, whole, size)[1][None].to(device)
         codes = encoder.encode(FaceBatch(image=aligned))
     else:
-        crop = crop_photo(path, size, detector, encoder.image_size).to(device)
+        crop = crop_photo(path, size, detector, encoder.image_size, face_policy=face_policy).to(device)
         assert crop.aligned is not None  # crop_photo always takes it
         aligned, codes = crop.aligned, encoder(crop)
     return Face(path, aligned, codes.require_finite().require_space(bridge.face_model.space))

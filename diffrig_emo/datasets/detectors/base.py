@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 from abc import ABC, abstractmethod
-from typing import Literal
+from pathlib import Path
+from typing import Literal, TypeAlias
 
 from jaxtyping import Float
 from torch import Tensor
 
 from diffrig_emo.transforms.crop import landmark_box
+
+FacePolicy: TypeAlias = Literal["largest", "center", "all"] | int
+"""Which faces of a photo are meant; see `DetectedFaces.choose`."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,16 +40,42 @@ class DetectedFaces:
     def __len__(self) -> int:
         return len(self.boxes)
 
-    def largest(self) -> int:
-        """Number of the face with the largest box.
+    def choose(self, policy: FacePolicy, photo_size: tuple[int, int]) -> list[int]:
+        """Numbers of the faces that a policy wants; none when there is no face.
+
+        Args:
+            policy: "largest" box, box nearest to the "center" of the photo, "all" from left to right, or which one
+                from the left, from 0.
+            photo_size: (height, width) of the photo.
 
         Raises:
-            ValueError: when there is no face.
+            ValueError: when the policy is none of these, or there is no such face.
+
+        Example:
+            >>> import torch
+            >>> boxes = torch.tensor([[50.0, 10, 60, 20], [0, 0, 30, 30]])
+            >>> faces = DetectedFaces(boxes, torch.ones(2), "bbox")
+            >>> [faces.choose(policy, (40, 100)) for policy in ("largest", "center", "all", 1)]
+            [[1], [0], [1, 0], [0]]
         """
+        numbered = isinstance(policy, int) and not isinstance(policy, bool) and policy >= 0
+        if not numbered and policy not in ("largest", "center", "all"):
+            raise ValueError(f"face_policy: expected 'largest', 'center', 'all' or 0, 1, ..., got {policy!r}")
         if not len(self):
-            raise ValueError("no face was found")
-        left, top, right, bottom = self.boxes.unbind(dim=1)
-        return int(((right - left) * (bottom - top)).argmax())
+            return []
+        corners = self.boxes.reshape(-1, 2, 2)
+        if policy == "largest":
+            return [int((corners[:, 1] - corners[:, 0]).prod(dim=1).argmax())]
+        centres = corners.mean(dim=1)
+        if policy == "center":
+            middle = centres.new_tensor([photo_size[1] - 1, photo_size[0] - 1]) / 2
+            return [int((centres - middle).square().sum(dim=1).argmin())]
+        order: list[int] = centres[:, 0].argsort(stable=True).tolist()
+        if policy == "all":
+            return order
+        if int(policy) >= len(order):
+            raise ValueError(f"face_policy: expected a face of {len(order)}, counted from 0, got number {policy}")
+        return [order[int(policy)]]
 
 
 class FaceDetector(ABC):
@@ -54,3 +84,16 @@ class FaceDetector(ABC):
     @abstractmethod
     def __call__(self, photo: Float[Tensor, "3 height width"]) -> DetectedFaces:
         """All faces of a photo, RGB in [0, 1]; none is an answer, not an error."""
+
+    def in_file(self, path: str | Path, photo: Float[Tensor, "3 height width"], zoom: float = 1.0) -> DetectedFaces:
+        """All faces of a photo whose file is known; only detectors that have records by file need it.
+
+        Args:
+            path: the file.
+            photo: what `read_image` reads from it.
+            zoom: size of `photo` relative to the file's pixels (`read_zoom`).
+
+        Returns:
+            The faces in pixels of `photo`.
+        """
+        return self(photo)
