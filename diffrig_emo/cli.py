@@ -17,6 +17,7 @@ Official files and other projects' data
   import-lmdb --lmdb --output     pictures of a DiffusionRig cache into a code store
 
 Photographs
+  prepare   --images --output     find the faces of a folder, keep their codes in one file
   edit      --source --target     give a face the expression, pose or light of another
 
 Lightning, on a config (shipped ones by bare name)
@@ -34,6 +35,7 @@ VERBS = {
     "doctor": "diffrig_emo.workflows.doctor",
     "edit": "diffrig_emo.workflows.edit",
     "import-lmdb": "diffrig_emo.workflows.import_lmdb",
+    "prepare": "diffrig_emo.workflows.prepare",
 }
 """The library's own verbs, and the module that has the function of that name, spelt with underscores."""
 
