@@ -117,7 +117,7 @@ def _about(key: str, batch: Mapping[str, Any], crop: FaceCrop | None, i: int) ->
     if "path" in batch and batch["path"][i] != key:
         found["path"] = batch["path"][i]
     if "jpeg" in batch:
-        found["image"] = batch["jpeg"][i]
+        found["image"] = batch["jpeg"][i].tobytes()
     if "label" in batch:
         found["label"] = int(batch["label"][i])
     if "va" in batch:

@@ -6,8 +6,10 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 from jaxtyping import Float
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision.transforms.functional import resize
@@ -25,8 +27,9 @@ class PhotoBatch(FaceBatch, total=False):
     key: list[str]
     """What tells a face from all others: its photo's path below the folder, with `#1`, `#2`, ... for further faces.
     Shorter than the crop when there is no face at all, for which a blank crop stands in."""
-    jpeg: list[bytes]
-    """Aligned pictures for the store; empty where none are wanted."""
+    jpeg: list[NDArray[np.uint8]]
+    """Aligned pictures for the store, empty where none are wanted: arrays, because Lightning, which looks for tensors
+    in every batch, would look at every single byte of `bytes`."""
     skipped: list[tuple[str, str]]
     """Key and reason."""
 
@@ -107,12 +110,12 @@ class PhotoFaces(Dataset[PhotoBatch]):
         count = crop.batch_size
         # The photo's own key comes last: where a store has it, no face of the photo is missing.
         order = list(range(count - 1, -1, -1))
-        jpeg = [_to_jpeg(crop.aligned[i]) for i in order] if self.with_jpeg else [b""] * count
+        jpeg = [_to_jpeg(crop.aligned[i]) if self.with_jpeg else b"" for i in order]
         return PhotoBatch(
             crop=crop.replace(photo=None, aligned=None)[order],
             key=[f"{key}#{i}" if i else key for i in order],
             path=[key] * count,
-            jpeg=jpeg,
+            jpeg=[np.frombuffer(data, np.uint8) for data in jpeg],
             skipped=[],
         )
 
