@@ -65,7 +65,7 @@ def main(args: Sequence[str] | None = None) -> None:
         function = getattr(importlib.import_module(VERBS[verb]), verb.replace("-", "_"))
         try:
             auto_cli({verb: function}, args=words, as_positional=False)
-        except (FileNotFoundError, ValueError) as error:  # what users can mend, without a traceback
+        except (OSError, ValueError) as error:  # what users can mend, without a traceback
             raise SystemExit(f"diffrig-emo {verb}: {error}") from error
     else:
         print(HELP, end="", file=sys.stderr)

@@ -178,8 +178,8 @@ class CodeStore(Dataset[FaceBatch]):
             first = numbers if isinstance(numbers, int) else numbers[missing[0]]
             first = first + int(missing[0]) if isinstance(numbers, int) and missing.size else first
             raise ValueError(
-                f"{self.path}: {missing.size} of {len(rows)} faces have no codes yet, the first is number {first}; run "
-                "`diffrig-emo prepare` on this store"
+                f"{self.path}: {missing.size} of {len(rows)} faces have no codes yet, the first is number {first}; add "
+                "them under the same keys with StoreWriter.add(key, codes=...), or prepare the photos anew"
             )
         columns = columns_of(self._layout.dtype)
         fields = {n: torch.from_numpy(np.ascontiguousarray(rows[n])) for n in CODES if n in columns}

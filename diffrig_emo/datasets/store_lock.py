@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 
-class StoreLockedError(RuntimeError):
+class StoreLockedError(OSError):
     """Another process is writing the same store."""
 
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+
+import numpy as np
+import scipy.sparse
 import torch
 from jaxtyping import Float
 from skimage.transform import resize
@@ -23,6 +27,19 @@ def resize_picture(
     """
     if tuple(image.shape[1:]) == size:
         return image
-    pixels = image.permute(1, 2, 0).double().cpu().numpy()
-    resized = resize(pixels, size, anti_aliasing=True)  # type: ignore[no-untyped-call]
-    return torch.from_numpy(resized).permute(2, 0, 1).to(image)
+    # Both axes alike, one after the other; the axis that shrinks comes first, so that it is contiguous in the other's.
+    channels, height, width = image.shape
+    pixels = image.cpu().numpy()
+    rows = _weights(height, size[0])
+    shrunk = np.stack([rows @ channel for channel in pixels])
+    columns = _weights(width, size[1]) @ shrunk.reshape(channels * size[0], width).T
+    return torch.from_numpy(columns.T.reshape(channels, *size)).contiguous().to(image)
+
+
+@functools.lru_cache(maxsize=16)
+def _weights(side: int, out: int) -> scipy.sparse.csr_array:
+    """How much each pixel of a row (side) gives to each pixel of the resized row (out)."""
+    # In blocks, because the whole identity of a huge photo would not fit into memory.
+    blocks = (np.eye(side, min(256, side - first), -first) for first in range(0, side, 256))
+    resized = [resize(b, (out, b.shape[1]), anti_aliasing=True) for b in blocks]  # type: ignore[no-untyped-call]
+    return scipy.sparse.csr_array(np.concatenate(resized, axis=1))

@@ -17,9 +17,9 @@ _EVERY = 5.0
 def import_lmdb(lmdb: str, output: str, image_size: int = 256, lossless: bool = False) -> None:
     """Copy the pictures of a DiffusionRig or DiffusionRig-EMO cache, and its mean shape, into a code store.
 
-    Buffers are left behind: they are rendered again from codes, which `diffrig-emo prepare` adds to the store. Killed
-    at any moment and started again, the same command goes on where it was. Records that cannot be read are listed in
-    `skipped.csv` beside the store.
+    Buffers are left behind: they are rendered again from codes, which the cache does not hold; `StoreWriter.add` with
+    the same keys puts them into the store. Killed at any moment and started again, the same command goes on where it
+    was. Records that cannot be read are listed in `skipped.csv` beside the store.
 
     Args:
         lmdb: the cache: a folder with `data.mdb`, and `mean_shape.pkl` if the album has one.
