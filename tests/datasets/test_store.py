@@ -174,7 +174,7 @@ def test_faces_without_codes(tmp_path, codes, grey_png):
     store = CodeStore(path)
     assert store.space == ""
     assert sorted(store[1]) == ["image", "index", "label", "path", "source", "va"]
-    with pytest.raises(ValueError, match=r"3 of 3 faces have no codes yet, the first is number 0; add them under the same keys"):
+    with pytest.raises(ValueError, match=r"3 of 3 faces have no codes yet, the first is number 0; add them"):
         store.codes()
     with StoreWriter(path, {"encoder": "random"}) as writer:
         assert "1" in writer
