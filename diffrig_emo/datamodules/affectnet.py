@@ -25,6 +25,7 @@ class AffectNetDataModule(FaceDataModule):
         scale: side of the crop relative to the face.
         require_va: leave out faces without valence and arousal.
         val_fraction: validate on this share of the training faces instead of the official list.
+        automatic: train on the automatically annotated list instead of the manual one; see `AffectNet`.
         class_balanced: train on all classes equally often: the largest has 36 times the faces of the smallest. An
             epoch keeps its length.
         batch_size: faces per batch and process.
@@ -43,6 +44,7 @@ class AffectNetDataModule(FaceDataModule):
         scale: float = 1.25,
         require_va: bool = False,
         val_fraction: float | None = None,
+        automatic: bool = False,
         class_balanced: bool = False,
         batch_size: int = 16,
         num_workers: int = 0,
@@ -58,6 +60,7 @@ class AffectNetDataModule(FaceDataModule):
         self.scale = scale
         self.require_va = require_va
         self.val_fraction = val_fraction
+        self.automatic = automatic
         self.class_balanced = class_balanced
 
     def setup(self, stage: str | None = None) -> None:
@@ -95,5 +98,6 @@ class AffectNetDataModule(FaceDataModule):
             scale=self.scale,
             require_va=self.require_va,
             val_fraction=self.val_fraction,
+            automatic=self.automatic,
             store=self.store,
         )

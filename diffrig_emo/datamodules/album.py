@@ -42,11 +42,34 @@ class AlbumDataModule(FaceDataModule):
         self.use_mean_shape = use_mean_shape
 
     def setup(self, stage: str | None = None) -> None:
-        """List the photographs."""
+        """List the photographs.
+
+        Raises:
+            ValueError: when there are fewer than two to train on.
+        """
         if stage in (None, "fit") and not hasattr(self, "train_dataset"):
-            self.train_dataset = self._part("train")
+            album = self._part("train")
+            require_album(len(album), str(self.folder))
+            self.train_dataset = album
         if not hasattr(self, "val_dataset"):
             self.val_dataset = self.test_dataset = self.predict_dataset = self._part("val")
 
     def _part(self, part: Literal["train", "val"]) -> Album:
         return Album(self.folder, part, self.num_val, self.image_size, self.store, self.use_mean_shape)
+
+
+def require_album(num_photos: int, name: str) -> None:
+    """Make sure that there are photographs enough to learn a person from.
+
+    Args:
+        num_photos: photographs to train on.
+        name: what they are called in the message.
+
+    Raises:
+        ValueError: when there are fewer than two.
+    """
+    if num_photos < 2:
+        raise ValueError(
+            f"{name}: expected 2 or more photographs of the person to train on, best about 20, got {num_photos}; from "
+            "a single one a model learns that picture, not the person"
+        )

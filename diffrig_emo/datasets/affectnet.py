@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from diffrig_emo.datasets.affectnet_files import EMOTIONS, Part, Row, find_affectnet
-from diffrig_emo.datasets.cutting import centre_window
+from diffrig_emo.datasets.cutting import cut
+from diffrig_emo.datasets.detectors.stored import zoom_points
 from diffrig_emo.datasets.face_files import FaceFiles, FaceTable
 from diffrig_emo.datasets.picture_sources import FolderPictures, Texts
 from diffrig_emo.transforms.crop import crop_tform, landmark_box
@@ -54,6 +55,8 @@ class AffectNet(FaceFiles):
         val_fraction: validate on this share of the training faces, drawn by the names of the pictures, instead of the
             official list; for copies that have none.
         store: code store of these pictures; see `FaceFiles`.
+        automatic: train on the automatically annotated list of the original release instead of the manual one.
+            Validation faces are those of the manual list all the same, unless `val_fraction` draws them.
 
     Raises:
         FileNotFoundError: when there is no AffectNet in `root`.
@@ -72,10 +75,15 @@ class AffectNet(FaceFiles):
         require_va: bool = False,
         val_fraction: float | None = None,
         store: str | Path | None = None,
+        automatic: bool = False,
     ) -> None:
         _check(part, layout, classes, crop, scale, val_fraction)
         root = Path(root)
-        listing = find_affectnet(root, layout)
+        if automatic and layout not in ("auto", "csv"):
+            raise ValueError(f"automatic: expected layout 'csv', which alone has that list, got {layout!r}")
+        self.automatic = automatic and (part == "train" or val_fraction is not None)
+        """Whether the faces are those of the automatically annotated list."""
+        listing = find_affectnet(root, layout, self.automatic)
         self.layout = listing.layout
         """Layout that was found."""
         self.part = part
@@ -125,7 +133,8 @@ class AffectNet(FaceFiles):
         lines = [f"AffectNet in {self._pictures.path}: layout {self.layout}, part {self.part}, {len(self):,} faces"]
         lines.append(f"  {'class':<12}{'here':>10}{'published':>12}")
         for label, count in enumerate(self.class_counts):
-            lines.append(f"  {EMOTIONS[label]:<12}{count:>10,}{PUBLISHED[self.part][label]:>12,}")
+            published = "unknown" if self.automatic else f"{PUBLISHED[self.part][label]:,}"
+            lines.append(f"  {EMOTIONS[label]:<12}{count:>10,}{published:>12}")
         known = ~np.isnan(self._table.va).any(axis=1)
         lines.append(f"  with valence and arousal: {int(known.sum()):,}")
         points = int((~np.isnan(self._table.landmarks[:, 0, 0])).sum())
@@ -134,29 +143,20 @@ class AffectNet(FaceFiles):
             lines.append(f"  left out, {reason}: {count:,} (first: {self._first_dropped[reason]})")
         if self.store is not None:
             lines.append(f"  left out, no codes in {self.store.path}: {self.uncoded:,}")
-        if decode:
-            broken = self._unreadable()
-            lines.append(f"  unreadable: {len(broken):,}")
-            lines += [f"    {text}" for text in broken]
-        return "\n".join(lines)
+        return "\n".join([*lines, *(self._describe_unreadable() if decode else ())])
 
-    def _unreadable(self) -> list[str]:
-        broken = []
-        for name in self.paths:
-            try:
-                self._pictures.read(name)
-            except ValueError as error:
-                broken.append(str(error))
-        return broken
-
-    def _place(self, number: int, photo: Float[Tensor, "3 height width"]) -> Float[Tensor, "3 3"]:
+    def _cut(self, number: int, photo: Float[Tensor, "3 height width"], zoom: float) -> tuple[Tensor, Tensor]:
+        if self.crop == "none":
+            return super()._cut(number, photo, zoom)
         points = torch.from_numpy(self._table.landmarks[number].copy())
         if self.crop == "landmarks" and not points.isnan().any():
-            return crop_tform(landmark_box(points[None]), "kpt68", self.image_size, self.scale)[0]
-        if self.crop != "none":
-            box = torch.from_numpy(self._table.boxes[number].copy())
-            return crop_tform(box[None], "bbox", self.image_size, self.scale)[0]
-        return centre_window(photo.shape[1], photo.shape[2], self.image_size)
+            box = landmark_box(zoom_points(points, zoom)[None])
+            tform = crop_tform(box, "kpt68", self.image_size, self.scale)[0]
+        else:
+            corners = torch.from_numpy(self._table.boxes[number].copy()).reshape(2, 2)
+            box = zoom_points(corners, zoom).reshape(1, 4)
+            tform = crop_tform(box, "bbox", self.image_size, self.scale)[0]
+        return cut(photo, tform, self.image_size), tform
 
 
 @dataclasses.dataclass(frozen=True)

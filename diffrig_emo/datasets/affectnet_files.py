@@ -35,14 +35,37 @@ _ALIASES = {
     10: ("nonface", "noface"),
 }
 _LABELS = {name: label for label, names in _ALIASES.items() for name in names}
-_LISTS = {"train": "training.csv", "val": "validation.csv"}
-_LIST_FOLDERS = (
-    "Manually_Annotated_file_lists",
-    "Manually_Annotated/Manually_Annotated_file_lists",
-    "Manually_Annotated",
-    "",
+
+
+@dataclasses.dataclass(frozen=True)
+class _Release:
+    """Where a part of the original release lies, in the copies that are about."""
+
+    lists: dict[str, str]
+    list_folders: tuple[str, ...]
+    image_folders: tuple[str, ...]
+
+
+_MANUAL = _Release(
+    {"train": "training.csv", "val": "validation.csv"},
+    ("Manually_Annotated_file_lists", "Manually_Annotated/Manually_Annotated_file_lists", "Manually_Annotated", ""),
+    ("Manually_Annotated/Manually_Annotated_Images", "Manually_Annotated_Images", "Manually_Annotated", ""),
 )
-_IMAGE_FOLDERS = ("Manually_Annotated/Manually_Annotated_Images", "Manually_Annotated_Images", "Manually_Annotated", "")
+_AUTOMATIC = _Release(
+    {"train": "automatically_annotated.csv"},
+    (
+        "Automatically_annotated_file_list",
+        "Automatically_Annotated/Automatically_annotated_file_list",
+        "Automatically_Annotated",
+        "",
+    ),
+    (
+        "Automatically_Annotated/Automatically_Annotated_Images",
+        "Automatically_Annotated_Images",
+        "Automatically_Annotated",
+        "",
+    ),
+)
 _BOX = ("face_x", "face_y", "face_width", "face_height")
 _COLUMNS = ("subDirectory_filePath", *_BOX, "facial_landmarks", "expression", "valence", "arousal")
 _PARTS = {"train": ("train_set", "train", "training"), "val": ("val_set", "val", "valid", "validation", "test")}
@@ -78,14 +101,26 @@ class Listing:
     """Where a part was looked for, to be told when it is missing."""
 
 
-def find_affectnet(root: Path, layout: Literal["auto", "csv", "npy", "folder"]) -> Listing:
+def find_affectnet(root: Path, layout: Literal["auto", "csv", "npy", "folder"], automatic: bool = False) -> Listing:
     """Recognise the layout: lists in CSV, else annotations in npy, else a folder per class.
+
+    Args:
+        root: the folder.
+        layout: which layout; "auto" finds out.
+        automatic: look for the automatically annotated list, and nothing else.
 
     Raises:
         FileNotFoundError: when nothing of the kind is there; the message says what was looked for.
     """
     if not root.is_dir():
         raise FileNotFoundError(f"{root}: expected AffectNet's folder, but it does not exist")
+    if automatic:
+        found = _find_csv(root, _AUTOMATIC)
+        if found is None:
+            raise FileNotFoundError(
+                f"{root}: expected automatically_annotated.csv in it or in {_AUTOMATIC.list_folders[0]}, found none"
+            )
+        return found
     finders = {"csv": _find_csv, "npy": _find_npy, "folder": _find_folder}
     for name, finder in finders.items():
         found = finder(root) if layout in ("auto", name) else None
@@ -115,10 +150,10 @@ def emotion_of(folder: str) -> int | None:
     return int(folder) if folder.isdecimal() and int(folder) <= 10 else None
 
 
-def _find_csv(root: Path) -> Listing | None:
+def _find_csv(root: Path, release: _Release = _MANUAL) -> Listing | None:
     lists: dict[str, Path] = {}
-    for folder in _LIST_FOLDERS:
-        for part, name in _LISTS.items():
+    for folder in release.list_folders:
+        for part, name in release.lists.items():
             found = _entry(root / folder, name)
             if found is not None:
                 lists.setdefault(part, found)
@@ -126,7 +161,7 @@ def _find_csv(root: Path) -> Listing | None:
         return None
     first = next(iter(_csv_rows(next(iter(lists.values())))), None)
     inside = "" if first is None else first.name.split("/")[0]
-    folders = [f for f in _IMAGE_FOLDERS if (root / f).is_dir()]
+    folders = [f for f in release.image_folders if (root / f).is_dir()]
     folder = next((f for f in folders if (root / f / inside).exists()), folders[0])
 
     def rows(part: Part) -> Iterator[Row]:
@@ -134,7 +169,7 @@ def _find_csv(root: Path) -> Listing | None:
         for row in _csv_rows(lists[part]) if part in lists else ():
             yield dataclasses.replace(row, name=prefix + row.name)
 
-    return Listing("csv", True, folder, rows, " and ".join(_LISTS.values()))
+    return Listing("csv", True, folder, rows, " and ".join(release.lists.values()))
 
 
 def _csv_rows(path: Path) -> Iterator[Row]:

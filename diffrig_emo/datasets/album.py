@@ -66,6 +66,17 @@ class Album(FaceFiles):
                 f"use_mean_shape: {store or 'without a store'} there is no mean shape; prepare the album with one"
             )
 
+    def describe(self, decode: bool = False) -> str:
+        """Folder, number of photos, and what was left out.
+
+        Args:
+            decode: read every photo, to list those that cannot be read.
+        """
+        lines = [f"Album in {self._pictures.path}: {len(self):,} photos"]
+        if self.store is not None:
+            lines.append(f"  left out, no codes in {self.store.path}: {self.uncoded:,}")
+        return "\n".join([*lines, *(self._describe_unreadable() if decode else ())])
+
     def __getitem__(self, index: int) -> FaceBatch:
         """One face."""
         item = super().__getitem__(index)

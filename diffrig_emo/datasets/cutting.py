@@ -1,4 +1,4 @@
-"""Cutting faces out of photographs without aliasing. Pixel coordinates put integers at pixel centres."""
+"""Cutting faces out of photographs. Pixel coordinates put integers at pixel centres."""
 
 from __future__ import annotations
 
@@ -9,8 +9,13 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
+from diffrig_emo.transforms.alignment import cut_ffhq
 from diffrig_emo.transforms.crop import warp
+from diffrig_emo.transforms.resizing import resize_picture
 
+# FFHQ's alignment shrinks photos that have four times the pixels or more, so this is as fine as the photo, whatever its
+# size. The published 4096 takes ten times as long, and differs by one level of 255 at most.
+_SAMPLING = 4
 _MAX_SAMPLES = 8
 """Samples per pixel and axis: enough from 2000 pixels to 256, bounded for the largest photos."""
 
@@ -65,8 +70,48 @@ def quad_tform(quad: Float[Tensor, "4 2"], size: int) -> Float[Tensor, "3 3"]:
     return tform.float()
 
 
+def cut_aligned(
+    photo: Float[Tensor, "3 height width"], photo_to_aligned: Float[Tensor, "3 3"], size: int
+) -> Float[Tensor, "3 size size"]:
+    """Cut the aligned picture of a face out of its photo, as `crop_faces` and `diffrig-emo prepare` do.
+
+    An upright window of whole pixels inside the photo is resized as DiffusionRig does (`resize_picture`); any other
+    square is cut as FFHQ's alignment does, borders included (`cut_ffhq`). The map alone decides: whoever kept it gets
+    the same picture again, bit for bit.
+
+    Args:
+        photo: RGB in [0, 1].
+        photo_to_aligned: similarity from pixels of the photo to pixels of the picture.
+        size: side of the picture in pixels, that the map was made for.
+
+    Raises:
+        ValueError: when the map cannot be inverted, or its square lies outside the photo.
+
+    Example:
+        >>> photo = torch.rand(3, 6, 8)
+        >>> bool((cut_aligned(photo, window_tform(3, 2, 4, 4), 4) == photo[:, 2:6, 3:7]).all())
+        True
+    """
+    window = _window(photo_to_aligned.detach().cpu(), (photo.shape[1], photo.shape[2]), size)
+    if window is None:
+        return cut_ffhq(photo, photo_to_aligned, size, _SAMPLING * size).to(photo)
+    left, top, side = window
+    return resize_picture(photo[:, top : top + side, left : left + side], (size, size)).contiguous()
+
+
+def _window(tform: Tensor, photo_size: tuple[int, int], size: int) -> tuple[int, int, int] | None:
+    """Left, top and side of the window of whole pixels that a map stands for, exactly; None when it is another map."""
+    zoom = float(tform[0, 0])
+    if not (torch.isfinite(tform).all() and zoom > 0):
+        return None
+    side = round(size / zoom)
+    left, top = (round((0.5 * zoom - 0.5 - float(shift)) / zoom) for shift in tform[:2, 2])
+    inside = 0 <= left <= photo_size[1] - side and 0 <= top <= photo_size[0] - side and side > 0
+    return (left, top, side) if inside and torch.equal(tform, window_tform(left, top, side, size)) else None
+
+
 def cut(photo: Float[Tensor, "3 height width"], tform: Float[Tensor, "3 3"], size: int) -> Float[Tensor, "3 size size"]:
-    """Sample a square picture from a photo; black outside the photo.
+    """Sample a square picture from a photo; black outside the photo, as encoders' crops are.
 
     Bilinear, and smoothed where the photo shrinks: each pixel averages what it covers.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -14,11 +15,20 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from diffrig_emo.datasets.cutting import centre_window, cut, move_points
+from diffrig_emo.datasets.cutting import centre_window, cut, cut_aligned, move_points
+from diffrig_emo.datasets.detectors.stored import zoom_points
 from diffrig_emo.datasets.picture_sources import PictureSource, Texts
 from diffrig_emo.datasets.pictures import decode_picture
 from diffrig_emo.datasets.store import CodeStore
+from diffrig_emo.io import images
 from diffrig_emo.structures import FaceBatch
+
+_TRIES = 50
+"""Unusable pictures in a row that are replaced by their successors: so many mean that something else is wrong."""
+
+
+class _UnusablePictureError(ValueError):
+    """A picture's file is there, but cannot be read, or the face does not lie in it."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,6 +73,10 @@ class FaceFiles(Dataset[FaceBatch]):
 
     Items have `image`, `label`, `va`, `landmarks`, `path`, `index` and `source`, and `codes` when a store is given.
 
+    A picture that cannot be read does not end the training: the next face that can be takes its place, always the same
+    one, with all that belongs to it (`path` and `index` too), and one warning names the file. `unreadable` finds such
+    files beforehand. Where fifty in a row cannot be read, or a file is gone, an error says so.
+
     Args:
         pictures: where the pictures lie.
         table: the faces.
@@ -92,6 +106,7 @@ class FaceFiles(Dataset[FaceBatch]):
         self._table = table
         self._rows = np.zeros(0, np.int64)
         self._stored: dict[str, NDArray[np.float32]] = {}
+        self._unusable: dict[int, str] = {}
 
     def __len__(self) -> int:
         return len(self._table)
@@ -102,12 +117,34 @@ class FaceFiles(Dataset[FaceBatch]):
             number = range(len(self))[index]
         except IndexError:
             raise IndexError(f"face {index} of {self._pictures.path}, which has {len(self)}") from None
-        image, tform, photo_size = self._image(number)
+        for following in range(number, number + min(len(self), _TRIES)):
+            try:
+                return self._item(following % len(self))
+            except _UnusablePictureError as error:
+                self._warn(following % len(self), str(error))
+        raise ValueError(f"{self._pictures.path}: no usable picture from face {number} on; {self._unusable[number]}")
+
+    def unreadable(self) -> list[str]:
+        """What is wrong with the pictures that cannot be read: reads every one, hours for a large data set."""
+        broken = []
+        for name in self.paths:
+            try:
+                self._pictures.read(name)
+            except (ValueError, OSError) as error:
+                broken.append(str(error))
+        return broken
+
+    def _describe_unreadable(self) -> list[str]:
+        broken = self.unreadable()
+        return [f"  unreadable: {len(broken):,}", *(f"    {text}" for text in broken)]
+
+    def _item(self, number: int) -> FaceBatch:
+        image, tform, zoom, photo_size = self._image(number)
         item = FaceBatch(
             image=image,
             label=torch.tensor(int(self._table.label[number])),
             va=torch.from_numpy(self._table.va[number].copy()),
-            landmarks=self._landmarks(number, tform, photo_size),
+            landmarks=self._landmarks(number, tform, zoom, photo_size),
             path=self._table.names[number],
             index=torch.tensor(number),
             source=self.source,  # type: ignore[typeddict-item]
@@ -126,15 +163,26 @@ class FaceFiles(Dataset[FaceBatch]):
         """Name of every face's picture, relative to the data set."""
         return self._table.names
 
-    def _place(self, number: int, photo: Float[Tensor, "3 height width"]) -> Float[Tensor, "3 3"]:
-        """Similarity from a face's photo to its picture, where no store knows it."""
-        del number
-        return centre_window(photo.shape[1], photo.shape[2], self.image_size)
+    def _cut(self, number: int, photo: Float[Tensor, "3 height width"], zoom: float) -> tuple[Tensor, Tensor]:
+        """Picture of a face, and how it lies in the photo, where no store knows.
 
-    def _file_landmarks(self, number: int, photo_size: torch.Size | None) -> Tensor | None:
-        """Landmarks of a face in pixels of its file of (height, width) `photo_size`; None where they are unknown."""
+        `zoom` is the photo's size relative to that of its file, to whose pixels the table refers.
+        """
+        del number, zoom
+        tform = centre_window(photo.shape[1], photo.shape[2], self.image_size)
+        return cut(photo, tform, self.image_size), tform
+
+    def _photo_landmarks(self, number: int, zoom: float, photo_size: torch.Size | None) -> Tensor | None:
+        """Landmarks of a face in pixels of its photo of (height, width) `photo_size`; None where they are unknown."""
         del photo_size
-        return torch.from_numpy(self._table.landmarks[number].copy()) if len(self._table.landmarks) else None
+        if not len(self._table.landmarks):
+            return None
+        return zoom_points(torch.from_numpy(self._table.landmarks[number].copy()), zoom)
+
+    def _warn(self, number: int, reason: str) -> None:
+        if number not in self._unusable:
+            self._unusable[number] = reason
+            warnings.warn(f"{reason}. The next usable picture takes its place", stacklevel=3)
 
     def _select(self, rows: NDArray[np.int64]) -> None:
         """Keep some faces only. Subclasses with columns of their own extend it."""
@@ -163,21 +211,34 @@ class FaceFiles(Dataset[FaceBatch]):
             )
         self._select(keep)
         self._rows = found[keep]
-        wanted = [name for name in ("photo_to_aligned", "landmarks") if name in store.columns]
-        self._stored = {name: store.column(name)[self._rows] for name in wanted}
+        for name in ("photo_to_aligned", "landmarks"):
+            if name in store.columns:
+                self._stored[name] = store.column(name)[self._rows]
+        if "landmarks" in self._stored and "quality_landmarks" in store.columns:
+            # Those of encoded meshes are no truth.
+            self._stored["landmarks"][store.column("quality_landmarks")[self._rows] == 0] = np.nan
 
-    def _image(self, number: int) -> tuple[Tensor, Tensor | None, torch.Size | None]:
-        """Picture of a face, how it lies in the photo, and (height, width) of the photo, if that was read."""
+    def _image(self, number: int) -> tuple[Tensor, Tensor | None, float | None, torch.Size | None]:
+        """Picture of a face, how it lies in the photo, and the photo's zoom and (height, width), if it was read."""
         tform = None
         if self.store is not None:
             data = self.store.image_bytes(int(self._rows[number]))
             tform = self._stored_tform(number)
             if data:
-                return self._checked(decode_picture(data), number), tform, None
-        photo = self._pictures.read(self._table.names[number])
-        if tform is None:
-            tform = self._place(number, photo)
-        return cut(photo, tform, self.image_size), tform, photo.shape[1:]
+                return self._checked(decode_picture(data), number), tform, None, None
+        name = self._table.names[number]
+        try:
+            photo = self._pictures.read(name)
+            # Only a photo that is large still can have been halved.
+            zoom = self._pictures.zoom(name) if 5 * photo[0].numel() > images.MAX_PIXELS else 1.0
+            if tform is None:
+                image, tform = self._cut(number, photo, zoom)
+            else:
+                image = cut_aligned(photo, tform, self.image_size)
+            return image, tform, zoom, photo.shape[1:]
+        except ValueError as error:
+            named = str(error) if name in str(error) else f"{self._pictures.path / name}: {error}"
+            raise _UnusablePictureError(named) from error
 
     def _checked(self, picture: Tensor, number: int) -> Tensor:
         if picture.shape[1:] != (self.image_size, self.image_size):
@@ -194,13 +255,18 @@ class FaceFiles(Dataset[FaceBatch]):
             return None
         return torch.from_numpy(tforms[number].copy())
 
-    def _landmarks(self, number: int, tform: Tensor | None, photo_size: torch.Size | None) -> Tensor:
-        points = None if tform is None else self._file_landmarks(number, photo_size)
-        if tform is not None and points is not None and not points.isnan().any():
-            return move_points(tform, points)
-        if "landmarks" in self._stored:
-            return torch.from_numpy(self._stored["landmarks"][number].copy())
-        return torch.full((68, 2), torch.nan)
+    def _landmarks(
+        self, number: int, tform: Tensor | None, zoom: float | None, photo_size: torch.Size | None
+    ) -> Tensor:
+        """Landmarks in pixels of the picture: those of the store, else those of the data set."""
+        stored = self._stored.get("landmarks")
+        if stored is not None and not np.isnan(stored[number]).any():
+            return torch.from_numpy(stored[number].copy())
+        points = None
+        if tform is not None and len(self._table.landmarks):
+            zoom = self._pictures.zoom(self._table.names[number]) if zoom is None else zoom
+            points = self._photo_landmarks(number, zoom, photo_size)
+        return torch.full((68, 2), torch.nan) if points is None or tform is None else move_points(tform, points)
 
     def _names_in_store(self, number: int) -> Iterable[str]:
         """Keys under which a store may have the face, the likeliest first."""

@@ -14,7 +14,8 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
-from diffrig_emo.datasets.cutting import centre_window, quad_tform
+from diffrig_emo.datasets.cutting import cut_aligned, quad_tform
+from diffrig_emo.datasets.detectors.stored import zoom_points
 from diffrig_emo.datasets.face_files import FaceFiles, FaceTable
 from diffrig_emo.datasets.ffhq_files import (
     TEXTS,
@@ -53,7 +54,9 @@ class FFHQ(FaceFiles):
     in the wild), any folder of numbered pictures, StyleGAN's zip, DiffAE's LMDB (`ffhq256.lmdb`). The records of
     `ffhq-dataset-v2.json` are read when the file lies in `root` or beside it: licences, landmarks and categories.
 
-    Photos in the wild are cut out at the record's `face_quad`, black where that reaches beyond the photo.
+    Photos in the wild are cut out at the record's `face_quad` as FFHQ's alignment does, which reflects, blurs and fades
+    the photo's border where the square reaches beyond it (see `cut_aligned`). Those whose record has no such square are
+    left out and counted.
 
     Args:
         root: folder, zip file or LMDB folder.
@@ -102,6 +105,12 @@ class FFHQ(FaceFiles):
         table = dataclasses.replace(FaceTable.of_names(names), landmarks=landmarks)
         super().__init__(pictures, table, image_size, "ffhq", layout)
         rows = _rows(self._faces, part, split)
+        placed = rows
+        if self._cut_wild and store is None:  # a store knows better where the face lies
+            placed = rows[~np.isnan(self._faces.quad[rows]).any(axis=(1, 2))]
+        self.unplaced = len(rows) - len(placed)
+        """Photos in the wild that were left out, because no record says where the face lies."""
+        rows = placed
         if not len(rows):
             raise ValueError(
                 f"{root}: no face in part={part!r} of split={split!r}; its {len(names)} pictures have the numbers "
@@ -123,8 +132,12 @@ class FFHQ(FaceFiles):
         """FFHQ's own number of each picture, (n,)."""
         return self._faces.number
 
-    def describe(self) -> str:
-        """Layout, number of faces, what is missing, and how many photos each licence has."""
+    def describe(self, decode: bool = False) -> str:
+        """Layout, number of faces, what is missing, and how many photos each licence has.
+
+        Args:
+            decode: read every picture, to list those that cannot be read.
+        """
         known = int((~np.isnan(self._table.landmarks[:, 0, 0])).sum()) if len(self._table.landmarks) else 0
         lines = [
             f"FFHQ in {self._pictures.path}: layout {self.layout}, {len(self):,} faces",
@@ -134,21 +147,25 @@ class FFHQ(FaceFiles):
         ]
         if self.store is not None:
             lines.append(f"  codes      {self.store.path}; left out, for want of codes: {self.uncoded:,}")
+        if self.unplaced:
+            lines.append(f"  left out, no record of where the face lies: {self.unplaced:,}")
         licences = Counter(self._faces.texts["license"])
         lines += [f"  licence    {name or 'unknown'}: {count:,}" for name, count in licences.most_common()]
-        return "\n".join(lines)
+        return "\n".join([*lines, *(self._describe_unreadable() if decode else ())])
 
     def _select(self, rows: NDArray[np.int64]) -> None:
         super()._select(rows)
         self._faces = self._faces.take(rows)
 
-    def _place(self, number: int, photo: Float[Tensor, "3 height width"]) -> Float[Tensor, "3 3"]:
-        if self._cut_wild:
-            return quad_tform(torch.from_numpy(self._faces.quad[number].copy()), self.image_size)
-        return centre_window(photo.shape[1], photo.shape[2], self.image_size)
+    def _cut(self, number: int, photo: Float[Tensor, "3 height width"], zoom: float) -> tuple[Tensor, Tensor]:
+        if not self._cut_wild:
+            return super()._cut(number, photo, zoom)
+        quad = zoom_points(torch.from_numpy(self._faces.quad[number].copy()), zoom)
+        tform = quad_tform(quad, self.image_size)
+        return cut_aligned(photo, tform, self.image_size), tform
 
-    def _file_landmarks(self, number: int, photo_size: torch.Size | None) -> Tensor | None:
-        points = super()._file_landmarks(number, photo_size)
+    def _photo_landmarks(self, number: int, zoom: float, photo_size: torch.Size | None) -> Tensor | None:
+        points = super()._photo_landmarks(number, zoom if self._wild else 1.0, photo_size)
         if self._wild or points is None:
             return points
         # Kept in shares of the picture, which may be smaller than the 1024 pixels that the records speak of.

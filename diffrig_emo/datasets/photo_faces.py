@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -27,6 +28,8 @@ class PhotoBatch(FaceBatch, total=False):
     key: list[str]
     """What tells a face from all others: its photo's path below the folder, with `#1`, `#2`, ... for further faces.
     Shorter than the crop when there is no face at all, for which a blank crop stands in."""
+    notes: list[dict[str, str]]
+    """What else to keep with a face: `crc32`, the checksum of its photo's file, tells photos of one name apart."""
     jpeg: list[NDArray[np.uint8]]
     """Aligned pictures for the store, empty where none are wanted: arrays, because Lightning, which looks for tensors
     in every batch, would look at every single byte of `bytes`."""
@@ -67,6 +70,7 @@ class PhotoFaces(Dataset[PhotoBatch]):
         crop_size: side of the encoder's crop in pixels.
         face_policy: which faces of a photo; see `DetectedFaces.choose`.
         with_jpeg: also give the aligned picture, as JPEG.
+        prefix: folder to put before the keys; see `photo_key`.
     """
 
     def __init__(
@@ -78,6 +82,7 @@ class PhotoFaces(Dataset[PhotoBatch]):
         crop_size: int = 224,
         face_policy: FacePolicy = "largest",
         with_jpeg: bool = False,
+        prefix: str = "",
     ) -> None:
         self.folder = Path(folder)
         self.photos = photos
@@ -86,6 +91,7 @@ class PhotoFaces(Dataset[PhotoBatch]):
         self.crop_size = crop_size
         self.face_policy = face_policy
         self.with_jpeg = with_jpeg
+        self.prefix = prefix
 
     def __len__(self) -> int:
         """Number of photographs."""
@@ -93,7 +99,7 @@ class PhotoFaces(Dataset[PhotoBatch]):
 
     def __getitem__(self, index: int) -> PhotoBatch:
         """The faces of one photograph."""
-        key = photo_key(self.photos[index])
+        key = photo_key(self.photos[index], self.prefix)
         try:
             return self._faces(key, self.folder / self.photos[index])
         except Exception as error:  # decoders and detectors of others raise whatever they stumble over
@@ -115,6 +121,7 @@ class PhotoFaces(Dataset[PhotoBatch]):
             crop=crop.replace(photo=None, aligned=None)[order],
             key=[f"{key}#{i}" if i else key for i in order],
             path=[key] * count,
+            notes=[{"crc32": file_checksum(path)}] * count,
             jpeg=[np.frombuffer(data, np.uint8) for data in jpeg],
             skipped=[],
         )
@@ -132,6 +139,7 @@ def join_photos(photos: Sequence[PhotoBatch], crop_size: int = 224) -> PhotoBatc
         crop=FaceCrop.cat(crops) if crops else FaceCrop(image=torch.zeros(1, 3, crop_size, crop_size)),
         key=[key for photo in photos for key in photo.get("key", ())],
         path=[path for photo in photos for path in photo.get("path", ())],
+        notes=[note for photo in photos for note in photo.get("notes", ())],
         jpeg=[jpeg for photo in photos for jpeg in photo.get("jpeg", ())],
         skipped=[skipped for photo in photos for skipped in photo["skipped"]],
     )
@@ -145,9 +153,28 @@ def whole_crop(photo: Float[Tensor, "3 height width"], image_size: int, crop_siz
     return FaceCrop(image=crop, aligned=aligned[None], photo_to_aligned=photo_to_aligned[None])
 
 
-def photo_key(path: str) -> str:
-    """A photo's path as text that can be written anywhere; only names that are no Unicode change."""
-    return path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+def photo_key(path: str, prefix: str = "") -> str:
+    """A photo's path as text that can be written anywhere; only names that are no Unicode change.
+
+    Args:
+        path: the path below its folder.
+        prefix: what to call the folder, where photos of several folders are kept in one store.
+
+    Example:
+        >>> photo_key("anna/1.jpg"), photo_key("anna/1.jpg", "2024")
+        ('anna/1.jpg', '2024/anna/1.jpg')
+    """
+    name = f"{prefix}/{path}" if prefix else path
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def file_checksum(path: str | Path) -> str:
+    """CRC-32 of a file: eight hexadecimal digits.
+
+    Raises:
+        OSError: when it cannot be read.
+    """
+    return f"{zlib.crc32(Path(path).read_bytes()):08x}"
 
 
 def _to_jpeg(image: Tensor) -> bytes:

@@ -10,24 +10,20 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from diffrig_emo.datasets.cutting import cut_aligned, move_points, window_tform
 from diffrig_emo.datasets.detectors.base import DetectedFaces, FaceDetector, FacePolicy
 from diffrig_emo.datasets.detectors.sidecar import read_landmarks
 from diffrig_emo.datasets.detectors.stored import zoom_points
 from diffrig_emo.io.images import read_image, read_zoom
 from diffrig_emo.structures import FaceCrop
-from diffrig_emo.transforms.alignment import align_ffhq, is_ffhq_aligned
+from diffrig_emo.transforms.alignment import ffhq_tform, is_ffhq_aligned
 from diffrig_emo.transforms.crop import crop_face, crop_tform, landmark_box
-from diffrig_emo.transforms.resizing import resize_picture
 
 PICTURES = (".bmp", ".jpeg", ".jpg", ".png", ".webp")
 """Suffixes that count as photographs in a folder."""
 
 Align: TypeAlias = Literal["auto", "ffhq", "window"]
 """How the aligned picture is cut; see `crop_faces`."""
-
-# FFHQ's alignment shrinks photos that have four times the pixels or more, so this is as fine as the photo, whatever its
-# size. The published 4096 takes ten times as long, and differs by one level of 255 at most.
-_SAMPLING = 4
 
 
 class NoFaceError(ValueError):
@@ -141,9 +137,10 @@ def crop_faces(
         align: how the aligned pictures are cut.
 
     Returns:
-        A `FaceCrop` of the chosen faces, with `aligned`, `photo_to_aligned`, `tform` and `photo`. Its `quality`:
-        "score" is the detector's; "visible" is how much of the face's box lies in the photo, 0 to 1; "landmarks" is
-        whether landmarks are known. Where they are not, `conditioning.landmarks_from_codes` gives the model's.
+        A `FaceCrop` of the chosen faces, with `aligned`, `landmarks` (NaN when only boxes are known),
+        `photo_to_aligned`, `tform` and `photo`. Its `quality`: "score" is the detector's; "visible" is how much of the
+        face's box lies in the photo, 0 to 1; "landmarks" is whether they are known. Where they are not,
+        `conditioning.landmarks_from_codes` gives the model's.
 
     Raises:
         ValueError: when "ffhq" is asked for without landmarks, or a box or landmarks are no face.
@@ -155,25 +152,27 @@ def crop_faces(
     if faces.landmarks is None and align == "ffhq":
         raise ValueError("align: 'ffhq' needs landmarks, and the detector gives boxes only; use 'auto' or 'window'")
     height, width = photo.shape[1:]
-    maps, pictures, boxes = [], [], []
+    maps, pictures, boxes, landmarks = [], [], [], []
     for number in chosen:
         box = faces.boxes[number]
         points = None if faces.landmarks is None else faces.landmarks[number]
         if points is not None and (
             align == "ffhq" or (align == "auto" and not is_ffhq_aligned(points, (height, width)))
         ):
-            tform, aligned = align_ffhq(photo, points, size, _SAMPLING * size)
+            tform = ffhq_tform(points, (height, width), size)
         else:
-            tform, aligned = align_window(photo, box, size)
+            tform = _window_around(box, (height, width), size)
         corners = box.reshape(2, 2) if points is None else points
-        boxes.append(landmark_box((corners @ tform[:2, :2].T + tform[:2, 2])[None]))
+        boxes.append(landmark_box(move_points(tform, corners)[None]))
+        landmarks.append(torch.full((68, 2), torch.nan) if points is None else move_points(tform, points))
         maps.append(tform)
-        pictures.append(aligned)
+        pictures.append(cut_aligned(photo, tform, size))
     aligned_pictures, known = torch.stack(pictures), torch.cat(boxes)
     tform = crop_tform(known, faces.kind, crop_size)
     return FaceCrop(
         image=crop_face(aligned_pictures, tform, crop_size),
         aligned=aligned_pictures,
+        landmarks=torch.stack(landmarks),
         photo_to_aligned=torch.stack(maps),
         tform=tform,
         quality={
@@ -212,17 +211,15 @@ def align_window(
         >>> tform[:, 2].tolist(), bool((picture[0, 0] == photo[0, 0, 3:7]).all())
         ([-3.0, 0.0, 1.0], True)
     """
-    height, width = photo.shape[1:]
+    tform = _window_around(box, (photo.shape[1], photo.shape[2]), size)
+    return tform, cut_aligned(photo, tform, size)
+
+
+def _window_around(box: Float[Tensor, " 4"], photo_size: tuple[int, int], size: int) -> Float[Tensor, "3 3"]:
+    height, width = photo_size
     side = min(height, width)
     centre = ((box[0] + box[2]) / 2, (box[1] + box[3]) / 2)
     left, top = (
         min(max(int(c - (side - 1) / 2), 0), extent - side) for c, extent in zip(centre, (width, height), strict=True)
     )
-    window = photo[:, top : top + side, left : left + side]
-    window = resize_picture(window, (size, size))
-    zoom = size / side
-    # Pixel centres: both corners of the outermost pixels coincide, so half a pixel goes each way.
-    tform = torch.tensor(
-        [[zoom, 0, 0.5 * zoom - 0.5 - zoom * left], [0, zoom, 0.5 * zoom - 0.5 - zoom * top], [0, 0, 1]]
-    )
-    return tform, window.contiguous()
+    return window_tform(left, top, side, size)

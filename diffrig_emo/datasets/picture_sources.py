@@ -15,7 +15,7 @@ from torch import Tensor
 
 from diffrig_emo.datasets.lmdb_files import SharedLmdb, open_lmdb
 from diffrig_emo.datasets.pictures import decode_strictly, to_tensor
-from diffrig_emo.io.images import read_image
+from diffrig_emo.io.images import read_image, read_zoom
 
 SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 """Endings of pictures, in lower case; any case is accepted."""
@@ -69,6 +69,11 @@ class PictureSource(ABC):
             ValueError: when it is no complete picture of 8 bits per channel.
         """
 
+    def zoom(self, name: str) -> float:
+        """Size of a picture as `read` gives it, relative to that of its file: 1, or less for a huge photo."""
+        del name
+        return 1.0
+
 
 class FolderPictures(PictureSource):
     """Pictures in a folder and the folders in it.
@@ -94,6 +99,10 @@ class FolderPictures(PictureSource):
     def read(self, name: str) -> Float[Tensor, "3 height width"]:
         """One picture."""
         return read_image(self.path / name)
+
+    def zoom(self, name: str) -> float:
+        """Size of a picture as it is read: photos of more than `io.images.MAX_PIXELS` are halved."""
+        return read_zoom(self.path / name)
 
 
 class ZipPictures(PictureSource):

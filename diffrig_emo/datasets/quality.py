@@ -40,7 +40,7 @@ def select_faces(
     max_yaw: float | None = None,
     max_error: float | None = None,
     face_model: Callable[[FaceCodes], FaceMesh] | None = None,
-    image_size: int = 256,
+    image_size: int | None = None,
 ) -> Selection:
     """Choose the faces of a store by detector score, head yaw and landmark error. None leaves a test out.
 
@@ -53,10 +53,11 @@ def select_faces(
         max_yaw: largest turn to either side, degrees.
         max_error: largest landmark error, as a share of the face's size (see `landmark_errors`).
         face_model: makes the meshes for `max_error`.
-        image_size: side of the aligned pictures in pixels.
+        image_size: side of the aligned pictures in pixels; None is the store's.
 
     Raises:
-        ValueError: when `max_error` is given without `face_model`, or the store does not have what a test needs.
+        ValueError: when `max_error` is given without `face_model`, or the store does not have what a test needs, such
+            as landmarks that were found in the photos.
     """
     if max_error is not None and face_model is None:
         raise ValueError("face_model: max_error needs the face model of the codes, such as FLAME(), got None")
@@ -84,9 +85,15 @@ def head_yaws(store: CodeStore) -> NDArray[np.float64]:
 
 
 def landmark_errors(
-    store: CodeStore, face_model: Callable[[FaceCodes], FaceMesh], image_size: int = 256, crop_size: int = 224
+    store: CodeStore,
+    face_model: Callable[[FaceCodes], FaceMesh],
+    image_size: int | None = None,
+    crop_size: int = 224,
 ) -> NDArray[np.float64]:
     """How far the landmarks of the codes lie from those of the photo, (n,); NaN where either is unknown.
+
+    Landmarks that were taken from an encoded mesh, because the detector gave a box only, are no truth: they count as
+    unknown.
 
     The mean distance of the 68 points, divided by the square root of the area of the photo's landmark box: the usual
     "normalised mean error" (about 0.03 for good codes, beyond 0.1 for bad ones).
@@ -94,13 +101,22 @@ def landmark_errors(
     Args:
         store: the faces.
         face_model: codes to mesh.
-        image_size: side of the aligned pictures in pixels.
+        image_size: side of the aligned pictures in pixels; None is the store's.
         crop_size: side of the encoder's crop in pixels.
 
     Raises:
-        ValueError: when the store has no landmarks.
+        ValueError: when the store has no landmarks, or none but those of meshes.
     """
+    image_size = store.image_size if image_size is None else image_size
     truth = _column(store, "landmarks").astype(np.float64)
+    if "quality_landmarks" in store.columns:
+        truth[store.column("quality_landmarks") == 0] = np.nan
+    if np.isnan(truth).all():
+        raise ValueError(
+            f"{store.path}: all its landmarks are those of the encoded meshes (quality_landmarks is 0), by which no "
+            "encoding can be judged. Leave the test out, or prepare the photos into another store with a detector that "
+            "finds landmarks, such as FaceAlignmentDetector, or with landmarks beside the photos"
+        )
     errors = np.full(len(store), np.nan)
     known = np.flatnonzero(store.coded & np.isfinite(truth).all(axis=(1, 2)))
     for start in range(0, len(known), _BLOCK):

@@ -1,7 +1,8 @@
-"""Training orders in which groups of faces come in wanted shares, the same for any number of processes."""
+"""Training orders that follow from seed and epoch alone, the same for any number of processes."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -11,7 +12,41 @@ from torch.utils.data import Dataset
 from torch.utils.data.distributed import DistributedSampler
 
 
-class BalancedSampler(DistributedSampler[object]):
+class ShuffledSampler(DistributedSampler[object]):
+    """Draws every face once an epoch, and can begin where an interrupted run stopped.
+
+    The order follows from (seed, epoch) alone; process r of n takes every n-th face of it from the r-th on. Faces that
+    do not fill the last round are left out, so that all processes have equally many.
+
+    Args:
+        num_faces: faces of the data set.
+        num_replicas: processes.
+        rank: this process.
+        seed: fixes the order, with the epoch.
+
+    Example:
+        >>> sampler = ShuffledSampler(num_faces=5, seed=3)
+        >>> whole = list(sampler)
+        >>> sampler.start = 2
+        >>> list(sampler) == whole[2:], list(sampler) == whole
+        (True, True)
+    """
+
+    start: int = 0
+    """Faces of this process that the next iteration, and only that one, leaves out."""
+
+    def __init__(self, num_faces: int, num_replicas: int = 1, rank: int = 0, seed: int = 0) -> None:
+        super().__init__(_Length(num_faces), num_replicas, rank, shuffle=True, seed=seed, drop_last=True)
+
+    def __iter__(self) -> Iterator[int]:
+        start, self.start = self.start, 0
+        return itertools.islice(self._order(), start, None)
+
+    def _order(self) -> Iterator[int]:
+        return (int(i) for i in super().__iter__())  # type: ignore[call-overload]
+
+
+class BalancedSampler(ShuffledSampler):
     """Draws groups of faces in wanted shares: the classes of a data set equally often, say.
 
     In one epoch each group gets its share of the draws, rounded to a whole face. Within a group all faces come before
@@ -55,7 +90,7 @@ class BalancedSampler(DistributedSampler[object]):
         drawable = int((numbers >= 0).sum())
         if not drawable:
             raise ValueError(f"groups: expected at least one face of group 0 or above, got none of {len(numbers)}")
-        super().__init__(_Length(len(numbers)), num_replicas, rank, seed=seed, drop_last=True)
+        super().__init__(len(numbers), num_replicas, rank, seed)
         counts = np.bincount(numbers[numbers >= 0])
         self._shares = _checked(shares, counts)
         self._members = [torch.from_numpy(np.flatnonzero(numbers == group)) for group in range(len(counts))]
@@ -67,7 +102,7 @@ class BalancedSampler(DistributedSampler[object]):
         self.total_size = self.num_samples * num_replicas
         """Faces of all processes in an epoch."""
 
-    def __iter__(self) -> Iterator[int]:
+    def _order(self) -> Iterator[int]:
         generator = torch.Generator().manual_seed((self.seed * 0x9E3779B1 + self.epoch) % 2**63)
         drawn = []
         for members, count in zip(self._members, _apportion(self._shares, self.total_size), strict=True):

@@ -14,36 +14,45 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from diffrig_emo.datasets.cutting import cut_aligned
 from diffrig_emo.datasets.pictures import decode_picture
-from diffrig_emo.datasets.store_format import CODES, Rows, StoreFile, columns_of, is_coded, read_layout
+from diffrig_emo.datasets.store_format import (
+    CODES,
+    Rows,
+    StoreFile,
+    columns_of,
+    is_coded,
+    read_layout,
+    without_mesh_landmarks,
+)
 from diffrig_emo.datasets.store_parts import parts_folder
 from diffrig_emo.io.images import read_image
 from diffrig_emo.structures import FaceBatch, FaceCodes
-from diffrig_emo.transforms.crop import warp
 
 
 class CodeStore(Dataset[FaceBatch]):
     """Faces of a code store, as `diffrig-emo prepare` and `import-lmdb` make it.
 
     Items have `image` where pictures are stored (or found), `codes` where faces are coded, `landmarks` where they are
-    known, and always `label`, `va`, `path`, `index` and `source`. Any number of workers and processes read at once;
+    known of the photo, and always `label`, `va`, `path`, `index` and `source`. Landmarks of encoded meshes
+    (`quality_landmarks` is 0, see `StoreWriterCallback`) are no truth: items have NaN in their place, and
+    `column("landmarks")` has them. Any number of workers and processes read at once;
     none of them locks the file, and none keeps more in memory than the face it reads.
 
     Args:
         path: the store.
         image_root: folder of the photos; pictures that are not stored are read from there and, where the store
-            knows how they lie in the photo, cut out bilinearly at `image_size`.
-        image_size: side in pixels of pictures cut out of photos.
+            knows how they lie in the photo, cut out as they were for encoding, bit for bit (see `cut_aligned`).
+        image_size: side in pixels of pictures cut out of photos; None is what the store was prepared for, else 256.
 
     Raises:
         FileNotFoundError: when there is no such store, or only parts of an unfinished one.
-        ValueError: when the file is truncated, damaged, or no code store.
+        ValueError: when the file is truncated, damaged, or no code store, or was prepared for another `image_size`.
     """
 
-    def __init__(self, path: str | Path, image_root: str | Path | None = None, image_size: int = 256) -> None:
+    def __init__(self, path: str | Path, image_root: str | Path | None = None, image_size: int | None = None) -> None:
         self.path = Path(path)
         self.image_root = None if image_root is None else Path(image_root)
-        self.image_size = image_size
         parts = parts_folder(self.path)
         if not self.path.exists() and any(parts.glob("rank*.h5")):
             raise FileNotFoundError(
@@ -51,6 +60,14 @@ class CodeStore(Dataset[FaceBatch]):
                 "or make a store of what is there with `diffrig_emo.datasets.merge`"
             )
         self._layout = read_layout(self.path)
+        sizes = {int(record["image_size"]) for record in self.provenance if "image_size" in record}
+        if image_size is not None and sizes - {image_size}:
+            raise ValueError(
+                f"image_size: {self.path} was prepared for {', '.join(map(str, sorted(sizes)))} pixels, to which its "
+                f"transforms refer, got {image_size}; give that size, or prepare the store for this one"
+            )
+        self.image_size = image_size if image_size is not None else max(sizes, default=256)
+        """Side of the aligned pictures in pixels."""
         self._identity = _identity(self.path)
         self._file: StoreFile | None = None
 
@@ -75,7 +92,7 @@ class CodeStore(Dataset[FaceBatch]):
         if self.space:
             item["codes"] = self._to_codes(rows, number)
         if "landmarks" in columns_of(self._layout.dtype):
-            item["landmarks"] = torch.from_numpy(rows["landmarks"][0])
+            item["landmarks"] = torch.from_numpy(without_mesh_landmarks(rows)[0])
         return item
 
     def __getstate__(self) -> dict[str, Any]:
@@ -169,8 +186,7 @@ class CodeStore(Dataset[FaceBatch]):
         photo = read_image(self.image_root / path)
         if "photo_to_aligned" not in self.columns or np.isnan(row["photo_to_aligned"]).any():
             return photo
-        tform = torch.from_numpy(row["photo_to_aligned"].copy())
-        return warp(photo[None], tform[None], (self.image_size, self.image_size))[0]
+        return cut_aligned(photo, torch.from_numpy(row["photo_to_aligned"].copy()), self.image_size)
 
     def _to_codes(self, rows: Rows, numbers: int | Sequence[int]) -> FaceCodes:
         missing = np.flatnonzero(~is_coded(rows))

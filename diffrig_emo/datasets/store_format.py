@@ -79,6 +79,14 @@ def is_coded(rows: Rows) -> NDArray[np.bool_]:
     return coded
 
 
+def without_mesh_landmarks(rows: Rows) -> NDArray[np.float32]:
+    """Landmarks of the photos, (n, 68, 2), of rows that have such a column; NaN where they are the encoded mesh's."""
+    landmarks: NDArray[np.float32] = rows["landmarks"].copy()
+    if "quality_landmarks" in (rows.dtype.names or ()):
+        landmarks[rows["quality_landmarks"] == 0] = np.nan
+    return landmarks
+
+
 @dataclasses.dataclass(frozen=True)
 class About:
     """What holds for all faces of a store."""

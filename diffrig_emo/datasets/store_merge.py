@@ -41,9 +41,10 @@ def merge(
     """Make one file of a store, of the parts that writers left for it, and of other stores.
 
     Faces that the store has keep their numbers; new ones follow in the order of their keys, whatever the number of
-    processes and interruptions. A key that comes twice is stored once, with its codes if one of the two has them. The
-    store changes at once when everything is written; killed before, it is as it was, and `merge` can be called again.
-    What was skipped is listed in `skipped.csv` beside the store.
+    processes and interruptions. A key that comes twice is stored once, with its codes if one of the two has them; that
+    of two different photos (told by their checksums) is refused. The store changes at once when everything is written;
+    killed before, it is as it was, and `merge` can be called again. What was skipped is listed in `skipped.csv` beside
+    the store.
 
     Args:
         path: the store, new or existing.
@@ -56,7 +57,8 @@ def merge(
 
     Raises:
         StoreLockedError: when a process still writes parts.
-        ValueError: when there is nothing to merge, a store is damaged, or their codes are of different kinds.
+        ValueError: when there is nothing to merge, a store is damaged, their codes are of different kinds, or two
+            photos have the same key.
         OSError: when the disk is full; nothing is changed then.
     """
     path = Path(path)
@@ -121,6 +123,7 @@ class _Plan:
 def _plan(path: Path, sources: list[Path], mean_shape: Tensor | None) -> _Plan:
     places: dict[str, _Place] = {}
     skipped: dict[str, str] = {}
+    checksums: dict[str, str] = {}
     dtypes, abouts = [], []
     known = 0
     for number, source in enumerate(sources):
@@ -130,7 +133,14 @@ def _plan(path: Path, sources: list[Path], mean_shape: Tensor | None) -> _Plan:
             skipped |= file.skipped()
             for _, rows in file.blocks():
                 for row, coded in zip(rows, is_coded(rows), strict=True):
-                    _take(places, str(file.note(row)["key"]), row, bool(coded), number)
+                    note = file.note(row)
+                    key = str(note["key"])
+                    _take(places, key, row, bool(coded), number)
+                    if "crc32" in note and checksums.setdefault(key, note["crc32"]) != note["crc32"]:
+                        raise ValueError(
+                            f"{path}: {key!r} in {source} is another photo than in the stores before it. Prepare one "
+                            "of the folders again with `--prefix`, which keeps photos of the same name apart"
+                        )
         known = len(places) if source == path else known
     keys = list(places)
     for place, key in enumerate([*keys[:known], *sorted(keys[known:])]):

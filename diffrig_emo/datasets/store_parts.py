@@ -111,6 +111,7 @@ class StoreWriter:
         self._mean_shape = None if mean_shape is None else mean_shape.detach().cpu().numpy()
         self._space = ""
         self._coded: dict[str, bool] = {}
+        self._checksums: dict[str, str] = {}
         self._skipped: dict[str, str] = {}
         self._old_skipped: dict[str, str] = {}
         self._pending: list[_Face] = []
@@ -148,6 +149,10 @@ class StoreWriter:
     def has_codes(self, key: str) -> bool:
         """Whether a face is stored with its codes."""
         return self._coded.get(key, False)
+
+    def checksum(self, key: str) -> str:
+        """Checksum of the photo of a face that was stored before this writer opened; empty when none was kept."""
+        return self._checksums.get(key, "")
 
     def add(
         self,
@@ -266,8 +271,11 @@ class StoreWriter:
                 self._codes = {name: columns[name] for name in CODES if name in columns}
             for _, rows in file.blocks():
                 for row, coded in zip(rows, is_coded(rows), strict=True):
-                    key = file.note(row)["key"]
+                    note = file.note(row)
+                    key = note["key"]
                     self._coded[key] = self._coded.get(key, False) or bool(coded)
+                    if "crc32" in note:
+                        self._checksums[key] = note["crc32"]
 
     def _require_same_provenance(self, before: Mapping[str, Any]) -> None:
         names = sorted(before.keys() | self._provenance.keys() - {"diffrig_emo"})

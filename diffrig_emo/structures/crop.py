@@ -22,6 +22,8 @@ class FaceCrop(TensorStruct):
     """What the encoder sees (224 x 224 for DECA), RGB in [0, 1]."""
     aligned: Float[Tensor, "batch 3 height width"] | None = None
     """What diffusion and buffers see, RGB in [0, 1]."""
+    landmarks: Float[Tensor, "batch 68 2"] | None = None
+    """Landmarks that were found in the photo, aligned pixels; NaN unknown. None: nobody looked for any."""
     photo_to_aligned: Float[Tensor, "batch 3 3"] | None = None
     """Similarity, photo pixels to aligned pixels."""
     tform: Float[Tensor, "batch 3 3"] | None = None

@@ -100,29 +100,79 @@ def align_ffhq(
     """
     if not 1 <= size <= transform_size:
         raise ValueError(f"size: expected 1 to transform_size={transform_size}, got {size}")
+    tform = ffhq_tform(landmarks, (photo.shape[1], photo.shape[2]), size)
+    return tform, cut_ffhq(photo, tform, size, transform_size)
+
+
+def ffhq_tform(landmarks: Float[Tensor, "68 2"], photo_size: tuple[int, int], size: int) -> Float[Tensor, "3 3"]:
+    """Where FFHQ's alignment puts a face: the map that `align_ffhq` returns, without the picture.
+
+    Args:
+        landmarks: the 68 points, pixels of the photo.
+        photo_size: (height, width) of the photo.
+        size: side of the aligned picture in pixels.
+
+    Raises:
+        ValueError: when the points are no face or lie outside the photo.
+    """
     quad = ffhq_quad(landmarks).numpy()
-    height, width = photo.shape[1:]
+    height, width = photo_size
     if (quad.mean(0) < -0.5).any() or (quad.mean(0) > np.array([width, height]) - 0.5).any():
         raise ValueError(
             f"landmarks: expected a face in the photo of {width}x{height} pixels, got one around "
             f"({quad[:, 0].mean():.0f}, {quad[:, 1].mean():.0f})"
         )
+    shrink = max(1, int(_side(quad) / size * 0.5))
+    return _photo_to_aligned(quad / shrink, _zoom(photo_size, shrink), size)
+
+
+def cut_ffhq(
+    photo: Float[Tensor, "3 height width"],
+    photo_to_aligned: Float[Tensor, "3 3"],
+    size: int,
+    transform_size: int = 4096,
+) -> Float[Tensor, "3 size size"]:
+    """Cut a square out of a photo as FFHQ's alignment does, borders included, where the square is known.
+
+    The picture depends on the map alone: cut again by the map that was kept, it is the same, bit for bit.
+
+    Args:
+        photo: RGB in [0, 1]; taken as 8 bits.
+        photo_to_aligned: map from pixels of the photo to pixels of the result, of `ffhq_tform` or `align_ffhq`.
+        size: side of the result in pixels.
+        transform_size: side of the first sampling; see `align_ffhq`.
+
+    Returns:
+        RGB in [0, 1].
+
+    Raises:
+        ValueError: when the map cannot be inverted, or its square lies outside the photo.
+    """
+    height, width = photo.shape[1:]
+    tform = photo_to_aligned.detach().cpu().double().numpy()
+    if not (np.isfinite(tform).all() and abs(np.linalg.det(tform)) > 1e-12):
+        raise ValueError("photo_to_aligned: expected an invertible map, got one that is not")
+    low, high = -0.5, size - 0.5
+    corners = np.linalg.inv(tform) @ np.array([[low, low, high, high], [low, high, high, low], [1, 1, 1, 1]])
+    quad = corners[:2].T
+    if (quad.max(0) < 0).any() or (quad.min(0) > np.array([width, height]) - 1).any():
+        raise ValueError(
+            f"photo_to_aligned: expected a square in the photo of {width}x{height} pixels, got one around "
+            f"({quad[:, 0].mean():.0f}, {quad[:, 1].mean():.0f})"
+        )
     image = Image.fromarray((photo.detach().cpu().clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy())
-    side = float(np.hypot(*(quad[3] - quad[0])))
-    shrink = max(1, int(side / size * 0.5))
+    shrink, quad = _shrink(quad, (height, width), size)
     if shrink > 1:
         image = image.resize((round(width / shrink), round(height / shrink)), Image.Resampling.LANCZOS)
-    zoom = np.array([image.width / width, image.height / height])
-    quad, side = quad / shrink, side / shrink
+    side = _side(quad)
     margin = max(round(side * 0.1), 3)
     image, cut = _cut(image, quad, margin)
     image, padded = _pad(image, quad - cut, side, margin)
-    shift = padded - cut
-    taken = (quad + shift + 0.5).flatten().tolist()
+    taken = (quad + (padded - cut) + 0.5).flatten().tolist()
     image = image.transform((transform_size,) * 2, Image.Transform.QUAD, taken, Image.Resampling.BILINEAR)
     if size < transform_size:
         image = image.resize((size, size), Image.Resampling.LANCZOS)
-    return _photo_to_aligned(quad, zoom, size), torch.from_numpy(np.array(image)).permute(2, 0, 1).float() / 255
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1).float() / 255
 
 
 def paste_aligned(
@@ -192,6 +242,28 @@ def paste_aligned(
     region = pasted[:, y_0:y_1, x_0:x_1]
     region += weight.to(photo) * (placed - region)
     return pasted
+
+
+def _side(quad: NDArray[np.float64]) -> float:
+    return float(np.hypot(*(quad[3] - quad[0])))
+
+
+def _zoom(photo_size: tuple[int, int], shrink: int) -> NDArray[np.float64]:
+    """Size of a photo that was shrunk, relative to what it was, (across, down); its sides are rounded to pixels."""
+    height, width = photo_size
+    return np.array([round(width / shrink) / width, round(height / shrink) / height])
+
+
+def _shrink(quad: NDArray[np.float64], photo_size: tuple[int, int], size: int) -> tuple[int, NDArray[np.float64]]:
+    """How many times a photo is shrunk before its square is sampled, and the square on the shrunk photo.
+
+    Alignment shrinks `int(side / size * 0.5)` times: as often as leaves the square two pixels for one of the result.
+    """
+    for shrink in range(int(_side(quad) / size * 0.5) + 1, 1, -1):
+        shrunk = (quad + 0.5) * _zoom(photo_size, shrink) - 0.5
+        if _side(shrunk) >= 2 * size * (1 - 1e-6):  # the map was rounded to float32
+            return shrink, shrunk
+    return 1, quad
 
 
 def _cut(image: Image.Image, quad: NDArray[np.float64], margin: int) -> tuple[Image.Image, NDArray[np.int64]]:

@@ -21,11 +21,20 @@ from diffrig_emo.datasets import CodeStore, merge
 from diffrig_emo.datasets.detectors import CascadeDetector, FaceDetector
 from diffrig_emo.datasets.detectors.base import FacePolicy
 from diffrig_emo.datasets.mean_shape import mean_shape
-from diffrig_emo.datasets.photo_faces import PhotoBatch, PhotoFaces, find_photos, join_photos, photo_key
+from diffrig_emo.datasets.photo_faces import (
+    PhotoBatch,
+    PhotoFaces,
+    file_checksum,
+    find_photos,
+    join_photos,
+    photo_key,
+)
 from diffrig_emo.datasets.store_format import disk_full, read_layout
 from diffrig_emo.datasets.store_parts import parts_folder
 from diffrig_emo.modules import FaceEncoder
-from diffrig_emo.morphable import MorphableEncoder
+from diffrig_emo.morphable import FLAME, MorphableEncoder, SyntheticHead
+from diffrig_emo.morphable.base import FaceModel
+from diffrig_emo.utils.assets import AssetNotFoundError
 from diffrig_emo.workflows.choose_encoder import choose_encoder
 
 _EVERY = 5.0
@@ -34,8 +43,10 @@ _FLUSH_EVERY = 256
 """Faces in a part: so many are done again, at most, after a kill."""
 _TRIED = 6
 """Photos that the estimate is made of."""
-_ROW = 200
-"""Bytes of a face beyond its codes and picture, about."""
+_ROW = 800
+"""Bytes of a face beyond its codes and picture, about: landmarks mostly."""
+_COMPARED = 16
+"""Stored photos that are compared with those of the folder."""
 
 
 def prepare(
@@ -53,6 +64,7 @@ def prepare(
     num_workers: int | None = None,
     devices: int = 1,
     num_nodes: int = 1,
+    prefix: str = "",
 ) -> None:
     """Find the faces of a folder of photographs, read their codes, and keep them in one file.
 
@@ -78,17 +90,20 @@ def prepare(
             a GPU needs 0.
         devices: accelerators to use on this machine.
         num_nodes: machines that share the work; see the documentation, "Prepare on many machines".
+        prefix: put before the photos' names in the store, as a folder, to keep photos of several folders in one store.
 
     Raises:
         FileNotFoundError: when there is no photograph, or no encoder.
         StoreLockedError: when another process writes the same store.
-        ValueError: when a setting cannot be used, the store was begun with others, or no photograph could be used.
+        ValueError: when a setting cannot be used, the store was begun with others or with photos of another folder, or
+            no photograph could be used.
         OSError: when the store cannot be written, or the disk is full.
     """
     _require_positive(image_size=image_size, limit=limit, batch_size=batch_size, devices=devices, num_nodes=num_nodes)
     workers = min(8, os.cpu_count() or 1) if num_workers is None else num_workers
     photos = find_photos(images)[:limit]
-    _require_own_store(output, images, resume)
+    prefix = prefix.strip("/")
+    _require_own_store(output, images, prefix, resume)
     chosen = choose_encoder(encoder)
     find = None if chosen.takes_whole else CascadeDetector() if detector is None else detector
     writer = StoreWriterCallback(
@@ -101,8 +116,11 @@ def prepare(
             "image_size": image_size,
             "encoding": "jpeg 95" if store_images else "none",
             "photos": images.resolve().name,
+            **({"prefix": prefix} if prefix else {}),
         },
         _FLUSH_EVERY,
+        _face_model(chosen.model.encoder.space),
+        image_size,
     )
     # Not in bfloat16: the same face must get the same codes on every machine.
     trainer = L.Trainer(
@@ -120,7 +138,9 @@ def prepare(
     try:
         # Every process lists what is missing before any of them can add to it: they wait for each other in predict.
         stored = writer.open(trainer.global_rank)
-        missing = [photo for photo in photos if photo_key(photo) not in stored]
+        keys = {photo: photo_key(photo, prefix) for photo in photos}
+        _require_same_photos(images, output, {p: stored.checksum(key) for p, key in keys.items()})
+        missing = [photo for photo, key in keys.items() if key not in stored]
         console.print(
             f"{images}: {len(photos):,} photographs, {len(photos) - len(missing):,} of them done before. "
             f"Encoder: {chosen.name}, codes of space {chosen.model.encoder.space!r}"
@@ -128,7 +148,7 @@ def prepare(
         if missing:
             share = missing[trainer.global_rank :: trainer.world_size]
             crop_size = chosen.model.encoder.image_size
-            faces = PhotoFaces(images, share, find, image_size, crop_size, face_policy, with_jpeg=store_images)
+            faces = PhotoFaces(images, share, find, image_size, crop_size, face_policy, store_images, prefix)
             if trainer.is_global_zero:
                 _estimate(console, chosen.model, faces, output, len(missing), workers, trainer)
             loader: DataLoader[PhotoBatch] = DataLoader(
@@ -152,19 +172,43 @@ def _require_positive(**numbers: int | None) -> None:
             raise ValueError(f"prepare: {name} must be at least 1, got {value}")
 
 
-def _require_own_store(output: Path, images: Path, resume: bool) -> None:
+def _face_model(space: str) -> FaceModel | None:
+    """The model of a code space, whose landmarks are stored where the detector gives none, if its files are found."""
+    if space == SyntheticHead.space:
+        return SyntheticHead()
+    try:
+        model = FLAME() if space.startswith("flame") else None
+    except AssetNotFoundError:
+        return None
+    return model if model is not None and model.space == space else None
+
+
+def _require_own_store(output: Path, images: Path, prefix: str, resume: bool) -> None:
     """Refuse a store that must not be touched, or that has photos of another folder: names could be the same."""
     if not resume and (output.exists() or any(parts_folder(output).glob("rank*.h5"))):
         raise ValueError(f"{output} is there already: give --resume=true to go on with it, or another --output")
     if not output.exists():
         return
-    folders = {record["photos"] for record in read_layout(output).about.provenance if "photos" in record}
+    records = [r for r in read_layout(output).about.provenance if "photos" in r and r.get("prefix", "") == prefix]
+    folders = {record["photos"] for record in records}
     name = images.resolve().name
     if folders - {name}:
         raise ValueError(
             f"{output} has the photos of the folder {', '.join(sorted(folders))!r}, not of {name!r}, where other "
-            "photos may have the same names; write another store"
+            f"photos may have the same names; write another store, or keep them apart by --prefix {name}"
         )
+
+
+def _require_same_photos(images: Path, output: Path, checksums: dict[str, str]) -> None:
+    """Refuse another folder of the same name: some photos that the store has must be those of this folder."""
+    known = [photo for photo, checksum in checksums.items() if checksum]
+    for photo in known[:: max(1, len(known) // _COMPARED)]:
+        if file_checksum(images / photo) != checksums[photo]:
+            raise ValueError(
+                f"{images / photo} is not the photo that {output} has by this name: it was changed, or {images} is "
+                f"another folder of the same name. Write another store, or keep the photos of both folders apart by "
+                f"--prefix {images.resolve().parent.name or 'new'}"
+            )
 
 
 def _estimate(

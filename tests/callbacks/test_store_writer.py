@@ -1,13 +1,16 @@
 import lightning as L
+import numpy as np
 import pytest
 import torch
 from torch.utils.data import DataLoader, Dataset
 
 from diffrig_emo.callbacks.store_writer import StoreWriterCallback
-from diffrig_emo.datasets import CodeStore, StoreLockedError
+from diffrig_emo.datasets import CodeStore, StoreLockedError, merge
 from diffrig_emo.modules import FaceEncoder
 from diffrig_emo.morphable.base import MorphableEncoder
-from diffrig_emo.structures import FaceBatch, FaceCodes, face_collate
+from diffrig_emo.structures import FaceBatch, FaceCodes, FaceCrop, face_collate
+from diffrig_emo.transforms.projection import project
+from tests.fakes import FakeHead, fake_codes
 
 
 class Brightness(MorphableEncoder):
@@ -100,3 +103,24 @@ def test_a_store_that_another_one_writes_is_refused(tmp_path):
         predict(tmp_path / "faces.h5", Greys())
     first.close()
     predict(tmp_path / "faces.h5", Greys())
+
+
+def test_landmarks_of_the_mesh_fill_the_gaps_and_are_marked(tmp_path):
+    codes = fake_codes(2)
+    screen = project(FakeHead()(codes).landmarks2d, codes.cam)[..., :2]
+    known = torch.full((2, 68, 2), torch.nan)
+    known[0] = 3
+    writer = StoreWriterCallback(str(tmp_path / "faces.h5"), {"encoder": "fake"}, face_model=FakeHead(), image_size=16)
+    whole = FaceCrop(image=torch.zeros(2, 3, 8, 8))
+    writer.write(codes, {"path": ["a.png", "b.png"], "landmarks": known})
+    writer.write(codes, {"path": ["c.png", "d.png"], "crop": whole})
+    writer.write(codes, {"path": ["e.png", "f.png"], "crop": whole.replace(landmarks=known)})
+    writer.close()
+    merge(tmp_path / "faces.h5")
+    store = CodeStore(tmp_path / "faces.h5")
+    np.testing.assert_equal(store.column("quality_landmarks"), [np.nan, 0, 0, 0, np.nan, 0])
+    wanted = ((screen + 1) * 16 / 2 - 0.5).numpy()  # pixel j has its centre at (2 j + 1) / 16 - 1
+    found = store.column("landmarks")
+    np.testing.assert_allclose(found[[1, 2, 3, 5]], wanted[[1, 0, 1, 1]], atol=1e-4)
+    assert (found[[0, 4]] == 3).all()
+    assert [bool(store[i]["landmarks"].isnan().any()) for i in range(6)] == [False, True, True, True, False, True]

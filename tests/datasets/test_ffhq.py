@@ -129,9 +129,9 @@ def test_photos_in_the_wild_are_cut_at_their_quad(tmp_path):
     # Closed form: 2 photo pixels per pixel along x / |x| and y / |y|.
     i = (torch.arange(20) + 0.5) / 20 * 2 - 1
     wanted = 60 + 16 * i[None, :] - 12 * i[:, None]
-    assert (item["image"][0] * 255 - wanted).abs().max() < 0.05
+    assert (item["image"][0] * 255 - wanted).abs().max() < 1.5
     wanted = 50 + 12 * i[None, :] + 16 * i[:, None]
-    assert (item["image"][1] * 255 - wanted).abs().max() < 0.05
+    assert (item["image"][1] * 255 - wanted).abs().max() < 1.5
     torch.testing.assert_close(
         item["landmarks"][67] - item["landmarks"][0], torch.tensor([2.5, 0.0]), rtol=0, atol=1e-4
     )
@@ -210,5 +210,5 @@ def test_bad_roots_and_options_are_named(root, tmp_path):
     (tmp_path / "flat" / "00000.png").write_bytes(picture()[:50])
     with pytest.raises(ValueError, match=r"no face in part='val'.*split='all'"):
         FFHQ(tmp_path / "flat", "val")
-    with pytest.raises(ValueError, match=r"00000.png"):
+    with pytest.warns(UserWarning, match="00000.png"), pytest.raises(ValueError, match=r"no usable picture.*00000.png"):
         FFHQ(tmp_path / "flat")[0]

@@ -1,83 +1,25 @@
 import csv
 import errno
-import io
-import json
 import math
 import os
-import random
 import shutil
-import signal
-import socket
-import subprocess
-import sys
-import time
-import traceback
-from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 import torch
 from jsonargparse import auto_cli
-from PIL import Image
 
 import diffrig_emo.workflows.prepare as module
-from diffrig_emo.datasets import CodeStore, StoreLockedError, StoreWriter
+from diffrig_emo.datasets import CodeStore, StoreWriter
 from diffrig_emo.datasets.detectors import CascadeDetector, DetectedFaces, FaceDetector
 from diffrig_emo.datasets.photos import crop_photo
 from diffrig_emo.datasets.store_parts import parts_folder
 from diffrig_emo.io.images import read_image, write_image
-from diffrig_emo.morphable.base import MorphableEncoder
-from diffrig_emo.structures import FaceCodes
 from diffrig_emo.utils.assets import AssetNotFoundError
 from diffrig_emo.workflows.choose_encoder import ChosenEncoder, choose_encoder
 from diffrig_emo.workflows.prepare import prepare
-
-
-class MeanColours(MorphableEncoder):
-    """Calls the mean colour of a crop its shape: codes that tell one photo from another."""
-
-    space = "colours"
-    image_size = 32
-
-    def forward(self, crop):
-        zeros = FaceCodes.zeros(crop.batch_size, n_shape=3, n_tex=1, n_exp=1, space=self.space)
-        return zeros.replace(shape=crop.image.mean(dim=(2, 3)), tform=crop.tform)
-
-
-class Middle(FaceDetector):
-    """Sees a face in the middle of everything."""
-
-    def __call__(self, photo):
-        height, width = photo.shape[1:]
-        box = torch.tensor([[0.2 * width, 0.2 * height, 0.8 * width, 0.8 * height]])
-        return DetectedFaces(box, torch.tensor([0.9]), "bbox")
-
-
-def write_photos(folder, count, size=48):
-    generator = torch.Generator().manual_seed(0)
-    for number in range(count):
-        photo = torch.rand(3, 1, 1, generator=generator).expand(-1, size, size)
-        write_image(folder / "abc"[number % 3] / f"{number:03d}.png", photo)
-
-
-def run(folder, output, **settings):
-    prepare(
-        folder,
-        output,
-        **{"encoder": MeanColours(), "detector": Middle(), "image_size": 32, "num_workers": 0, **settings},
-    )
-
-
-def content(path):
-    """All of a store by key."""
-    store = CodeStore(path)
-    columns = {name: store.column(name) for name in store.columns}
-    found = {
-        note["key"]: (json.dumps(note), store.image_bytes(i), *(columns[name][i].tobytes() for name in store.columns))
-        for i, note in enumerate(store.notes())
-    }
-    assert len(found) == len(store), "a face is stored twice"
-    return found
+from tests.preparing import MeanColours, Middle, content, run, write_photos
 
 
 @pytest.fixture
@@ -117,14 +59,6 @@ def test_every_photo_is_stored_or_listed(folder, tmp_path, capsys):
         "1 photos skipped",
     ):
         assert words in printed
-
-
-def test_pictures_that_are_not_stored_are_cut_out_of_the_photos(tmp_path):
-    write_image(tmp_path / "photos" / "wide.png", torch.rand(3, 32, 64))
-    run(tmp_path / "photos", tmp_path / "faces.h5")
-    crop = crop_photo(tmp_path / "photos" / "wide.png", 32, Middle(), 32)
-    again = CodeStore(tmp_path / "faces.h5", image_root=tmp_path / "photos", image_size=32)[0]["image"]
-    torch.testing.assert_close(again, crop.aligned[0], atol=1e-4, rtol=0)
 
 
 def test_the_same_command_again_does_only_what_is_new(folder, tmp_path, monkeypatch):
@@ -173,106 +107,6 @@ def test_an_album_keeps_its_mean_shape(folder, tmp_path):
     run(folder, tmp_path / "faces.h5", album=True)
     store = CodeStore(tmp_path / "faces.h5")
     torch.testing.assert_close(store.mean_shape, store.codes().shape.mean(dim=0))
-
-
-def serve(root):
-    """Run in a process of its own, where forking is safe, because no thread has started yet."""
-    torch.set_num_threads(1)
-    module._FLUSH_EVERY = 2
-    _two_ranks(Path(root) / "few", Path(root) / "ranks" / "faces.h5")
-    _kill_at_random(Path(root) / "many", Path(root) / "killed" / "faces.h5")
-
-
-def _fork(**environment):
-    pid = os.fork()
-    os.environ.update(environment if pid == 0 else {})
-    return pid
-
-
-def _child(folder, output, **settings):
-    """The rest of a forked process."""
-    try:
-        run(folder, output, store_images=True, batch_size=2, **settings)
-    except BaseException:
-        traceback.print_exc()
-        os._exit(1)
-    os._exit(0)
-
-
-def _kill_at_random(folder, output):
-    moments = random.Random(0)
-    longest = 0.8
-    for _ in range(10):
-        pid = _fork()
-        if pid == 0:
-            _child(folder, output, num_workers=1)
-        started = time.monotonic()
-        wait = moments.uniform(0, longest)
-        while time.monotonic() - started < wait and os.waitpid(pid, os.WNOHANG) == (0, 0):
-            time.sleep(0.002)
-        try:
-            os.kill(pid, signal.SIGKILL)
-            os.waitpid(pid, 0)
-        except (ProcessLookupError, ChildProcessError):  # done before
-            longest = min(longest, time.monotonic() - started)
-        if output.exists():
-            content(output)
-    pid = _fork()
-    if pid == 0:
-        _child(folder, output, num_workers=1)
-    assert os.waitpid(pid, 0)[1] == 0
-
-
-def _two_ranks(folder, output):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "LOCAL_RANK": "0"}
-    pids = []
-    for rank in range(2):
-        pids.append(_fork(**shared, NODE_RANK=str(rank)))
-        if pids[-1] == 0:
-            _child(folder, output, num_nodes=2)
-    assert [os.waitpid(pid, 0)[1] for pid in pids] == [0, 0]
-
-
-@pytest.fixture(scope="module")
-def served(tmp_path_factory):
-    """What `serve` left behind: its folder, and what it printed while it wrote with two ranks and was killed."""
-    root = tmp_path_factory.mktemp("served")
-    write_photos(root / "few", 7)
-    write_photos(root / "many", 30)
-    (root / "many" / "torn.png").write_bytes(b"\x89PNG")
-    here = Path(__file__)
-    code = f"import sys; sys.path.insert(0, {str(here.parent)!r}); import {here.stem} as t; t.serve(sys.argv[1])"
-    command = [sys.executable, "-W", "ignore", "-c", code, str(root)]
-    done = subprocess.run(command, cwd=here.parents[2], capture_output=True, text=True, timeout=300, check=False)
-    assert done.returncode == 0, done.stderr
-    return root, done.stdout
-
-
-def test_killed_at_random_moments_nothing_is_lost_or_twice(served, tmp_path):
-    root, _ = served
-    killed = root / "killed" / "faces.h5"
-    run(root / "many", tmp_path / "undisturbed.h5", store_images=True)
-    assert content(killed) == content(tmp_path / "undisturbed.h5")
-    assert CodeStore(killed).skipped.keys() == {"torn.png"}
-    assert not parts_folder(killed).exists()
-
-
-def test_many_machines_make_the_same_store_as_one(served, tmp_path):
-    root, printed = served
-    run(root / "few", tmp_path / "one.h5", store_images=True)
-    assert content(root / "ranks" / "faces.h5") == content(tmp_path / "one.h5")
-    assert printed.count("faces.h5: 7 faces") == 1, "only the first process speaks"
-
-
-def test_two_processes_do_not_prepare_one_store(folder, tmp_path):
-    with (
-        StoreWriter(tmp_path / "faces.h5", {"encoder": "MeanColours"}),
-        pytest.raises(StoreLockedError, match=rf"pid {os.getpid()}\) is writing this store"),
-    ):
-        run(folder, tmp_path / "faces.h5")
 
 
 def test_a_full_disk_is_one_error(folder, tmp_path, monkeypatch):
@@ -376,61 +210,11 @@ def test_the_command_prepares_with_official_files(official_assets, photos, tmp_p
     assert [note["key"] for note in store.notes()] == ["anna.png", "ben.png", "cleo.png"]
     assert "no face was found" in store.skipped["nobody.png"]
     assert store.space == "flame2020"
+    assert store.column("quality_landmarks").tolist() == [0] * 3, "the cascade gives boxes: they are the meshes'"
+    assert np.isfinite(store.column("landmarks")).all()
+    with h5py.File(tmp_path / "faces.h5") as file:
+        assert file["faces"].dtype.itemsize + len(file["notes"]) / 3 < 2000, "bytes of a face"
     assert "Encoder: DECA" in capsys.readouterr().out
-
-
-def test_five_hundred_broken_files_are_each_stored_or_listed(tmp_path):
-    """Mutations of good files of every kind: bytes changed, cut out, doubled, cut off."""
-    rng = random.Random(0)
-    folder = tmp_path / "photos"
-    folder.mkdir()
-    originals = _pictures()
-    for number in range(500):
-        name, data = originals[number % len(originals)]
-        data = bytearray(data)
-        for _ in range(rng.randint(0, 3)):
-            at = rng.randrange(max(1, len(data)))
-            change = rng.randrange(4)
-            if change == 0 and data:
-                data[at] = rng.randrange(256)
-            elif change == 1:
-                del data[at : at + rng.randrange(40)]
-            elif change == 2:
-                data[at:at] = data[at : at + 20]
-            else:
-                del data[at:]
-        (folder / f"{number:03d}{name}").write_bytes(data)
-    run(folder, tmp_path / "faces.h5")
-    store = CodeStore(tmp_path / "faces.h5")
-    stored = {note["key"] for note in store.notes()}
-    assert stored | store.skipped.keys() == {path.name for path in folder.iterdir()}
-    assert not stored & store.skipped.keys()
-    assert min(len(stored), len(store.skipped)) > 50
-    assert all(store.skipped.values())
-
-
-def _pictures():
-    pixels = np.random.default_rng(0).integers(0, 256, (24, 24, 3), np.uint8)
-    rgb = Image.fromarray(pixels)
-    exif = Image.Exif()
-    exif[0x0112] = 6  # turned by a quarter
-    kinds = [
-        (".jpg", rgb, {"format": "JPEG", "exif": exif}),
-        (".jpeg", rgb.convert("CMYK"), {"format": "JPEG"}),
-        (".png", rgb.convert("P"), {"format": "PNG", "transparency": 0}),
-        (".png", rgb.convert("RGBA"), {"format": "PNG"}),
-        (".png", rgb.convert("L"), {"format": "PNG"}),
-        (".png", Image.fromarray(pixels[..., 0].astype(np.uint16) * 257), {"format": "PNG"}),
-        (".webp", rgb, {"format": "WEBP", "save_all": True, "append_images": [rgb.rotate(90)]}),
-        (".bmp", rgb, {"format": "BMP"}),
-        (".jpg", rgb, {"format": "GIF"}),
-    ]
-    found = [(".jpg", b""), (".png", b"no picture at all")]
-    for suffix, picture, options in kinds:
-        stream = io.BytesIO()
-        picture.save(stream, **options)
-        found.append((suffix, stream.getvalue()))
-    return found
 
 
 def test_faces_of_a_run_of_ours_are_whole_photos(tmp_path):
