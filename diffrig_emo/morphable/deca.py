@@ -12,11 +12,11 @@ from typing_extensions import Self
 
 from diffrig_emo.morphable.base import MorphableEncoder
 from diffrig_emo.morphable.emoca_checkpoints import find_deca
-from diffrig_emo.morphable.licensed import keep_out_of_checkpoints
 from diffrig_emo.morphable.official_weights import read_official
 from diffrig_emo.morphable.resnet_code_encoder import IMAGE_SIZE, ResNetCodeEncoder
 from diffrig_emo.structures import FaceCodes, FaceCrop, StructError
 from diffrig_emo.transforms.rotations import euler_to_axis_angle
+from diffrig_emo.utils.licensed import keep_out_of_checkpoints
 
 SPACE = "flame2020"
 N_DETAIL = 128

@@ -12,8 +12,8 @@ from typing_extensions import Self
 
 from diffrig_emo.morphable.deca import GROUPS, N_DETAIL
 from diffrig_emo.morphable.emoca_checkpoints import find_deca
-from diffrig_emo.morphable.licensed import keep_out_of_checkpoints
 from diffrig_emo.morphable.official_weights import read_official
+from diffrig_emo.utils.licensed import keep_out_of_checkpoints
 
 _SIDE = 8
 _CHANNELS = (128, 128, 64, 64, 32, 16)

@@ -10,10 +10,10 @@ from typing_extensions import Self
 from diffrig_emo.morphable.base import MorphableEncoder
 from diffrig_emo.morphable.deca import GROUPS, N_DETAIL, SPACE, require_size, split_codes
 from diffrig_emo.morphable.emoca_checkpoints import find_checkpoint, read_prediction
-from diffrig_emo.morphable.licensed import keep_out_of_checkpoints
 from diffrig_emo.morphable.official_weights import read_official
 from diffrig_emo.morphable.resnet_code_encoder import IMAGE_SIZE, ResNetCodeEncoder
 from diffrig_emo.structures import FaceCodes, FaceCrop
+from diffrig_emo.utils.licensed import keep_out_of_checkpoints
 
 
 class EMOCA(MorphableEncoder):

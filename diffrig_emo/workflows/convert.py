@@ -163,7 +163,7 @@ _CONVERTERS: dict[str, Callable[[Asset, Path, Path], None]] = {
     "flame_texture": _texture,
     "bfm_albedo": _texture,
     "deca": _networks,
-    **{asset.name: _networks for asset in ASSETS if asset.system == "EMOCA"},
+    **{asset.name: _networks for asset in ASSETS if asset.system == "EMOCA" and asset.converted},
     "diffusionrig": _rig,
     "personal": _rig,
     "mean_shape": _mean_shape,

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from diffrig_emo.morphable.licensed import keep_out_of_checkpoints
+from diffrig_emo.utils.licensed import keep_out_of_checkpoints
 
 
 class Net(nn.Module):
