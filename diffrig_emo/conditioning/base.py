@@ -15,3 +15,11 @@ class Conditioner(nn.Module, ABC):
     @abstractmethod
     def forward(self, batch: FaceBatch) -> Conditioning:
         """Conditions of the faces of a batch."""
+
+    def unconditional(self, batch: FaceBatch) -> Conditioning:
+        """The same without what training dropped at random, for classifier-free guidance.
+
+        A conditioner that drops nothing always gives its conditions.
+        """
+        conditioning: Conditioning = self(batch)
+        return conditioning

@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from diffrig_emo.diffusion.global_encoder import ResNet18GlobalEncoder, ResNet50GlobalEncoder, ResNetGlobalEncoder
+from diffrig_emo.diffusion.recognition import UnrecognisedError, recognise_unet
 from diffrig_emo.diffusion.state_dicts import export_diffusionrig, load_diffusionrig
 from diffrig_emo.diffusion.unet import ConditionedUNet, VectorModulation
 from diffrig_emo.io.atomic import atomic_path
@@ -56,7 +57,7 @@ def read_diffusionrig(
             unet = ConditionedUNet(**_unet_settings(official), num_heads=num_heads, dropout=dropout)
             encoder = _encoder(official)
         load_diffusionrig(official, unet, encoder)
-    except _Unrecognised as error:
+    except UnrecognisedError as error:
         raise ValueError(
             f"{path}: expected a complete DiffusionRig model, got one with an unknown {error}. Download the file "
             "again, or check with which settings it was trained"
@@ -97,51 +98,20 @@ def write_diffusionrig(path: str | Path, unet: ConditionedUNet, encoder: ResNetG
             torch.save(tensors, temporary)
 
 
-class _Unrecognised(ValueError):
-    """A component whose architecture cannot be told from its shapes."""
-
-
 def _unet_settings(official: Mapping[str, Tensor]) -> dict[str, Any]:
     """Arguments of `ConditionedUNet`, but for what shapes do not show."""
-    prefix = "denoisingUNet."
-    shapes = {n.removeprefix(prefix): tuple(t.shape) for n, t in official.items() if n.startswith(prefix)}
-    try:
-        time_embed_dim, base = shapes["time_embed.0.weight"]
-        stem_inputs = shapes["input_blocks.0.0.weight"][1]
-        outputs = shapes["out.2.weight"][0]
-        # Parts 1 and 2 of a block are attention, if its level has any, and upsampling, if it ends its level.
-        parts = {tuple(map(int, n.split(".")[1:3])) for n in shapes if n.startswith("output_blocks.")}
-        attended = {block for block, part in parts if f"output_blocks.{block}.{part}.qkv.weight" in shapes}
-        upsampled = {b for b, part in parts if part and f"output_blocks.{b}.{part}.in_layers.0.weight" in shapes}
-        levels, blocks = len(upsampled) + 1, max(block for block, _ in parts) + 1
-        per_level = blocks // levels  # one more than on the way down
-        widths = [
-            shapes[f"output_blocks.{level * per_level}.0.out_layers.3.weight"][0] for level in reversed(range(levels))
-        ]
-        modulation, dim = shapes["input_blocks.1.0.cond_emb_layers.1.weight"]
-        shift = modulation == shapes["input_blocks.1.0.emb_layers.1.weight"][0]
-    except KeyError as error:
-        raise _Unrecognised(f"UNet: {prefix}{error.args[0]} is missing") from error
-    except ValueError as error:
-        raise _Unrecognised(f"UNet: its names or shapes are not DiffusionRig's ({error})") from error
-    if outputs != 3 or stem_inputs <= outputs:
-        raise _Unrecognised(
-            f"UNet: it turns {stem_inputs} channels into {outputs}; wanted 3 of the picture and those of the buffers "
-            "(officially 12) into 3, without learned variances"
+    found = recognise_unet({name: tuple(tensor.shape) for name, tensor in official.items()}, "denoisingUNet.")
+    if found.outputs != 3 or found.stem_inputs <= found.outputs:
+        raise UnrecognisedError(
+            f"UNet: it turns {found.stem_inputs} channels into {found.outputs}; wanted 3 of the picture and those of "
+            "the buffers (officially 12) into 3, without learned variances"
         )
-    image_size = _COARSEST * 2 ** (levels - 1)
     return {
-        "in_channels": outputs,
-        "out_channels": outputs,
-        "spatial_channels": stem_inputs - outputs,
-        "vectors": [VectorModulation("global", dim, shift)],
-        "image_size": image_size,
-        "base_channels": base,
-        # Widths are `int(mult * base)`: a quarter of a channel keeps the quotient from ending just below.
-        "channel_mult": [w // base if w % base == 0 else (w + 0.25) / base for w in widths],
-        "num_res_blocks": per_level - 1,
-        "attention_resolutions": [image_size >> (levels - 1 - block // per_level) for block in sorted(attended)],
-        "time_embed_dim": time_embed_dim,
+        "in_channels": found.outputs,
+        "out_channels": found.outputs,
+        "spatial_channels": found.stem_inputs - found.outputs,
+        "vectors": [VectorModulation("global", found.vector_dim, found.vector_shift)],
+        **found.settings(_COARSEST * 2 ** (len(found.widths) - 1)),
     }
 
 
@@ -149,7 +119,7 @@ def _encoder(official: Mapping[str, Tensor]) -> ResNetGlobalEncoder:
     blocks = [len({n.split(".")[2] for n in official if n.startswith(f"encoder.layer{i}.")}) for i in (1, 2, 3, 4)]
     kind = _ENCODERS.get(("encoder.layer1.0.conv3.weight" in official, tuple(blocks)))
     if kind is None or "encoder.fc.weight" not in official:
-        raise _Unrecognised(
+        raise UnrecognisedError(
             f"encoder: wanted a torchvision ResNet-18 or ResNet-50 with `encoder.fc`, got {blocks} blocks in its layers"
         )
     return kind(official["encoder.fc.weight"].shape[0])
@@ -177,7 +147,7 @@ def _obstacles(unet: ConditionedUNet, encoder: nn.Module) -> list[str]:
         official = export_diffusionrig(unet, encoder)
         settings = _unet_settings(official)
         _encoder(official)
-    except _Unrecognised as error:
+    except UnrecognisedError as error:
         return [str(error)]
     base, mult = settings["base_channels"], tuple(settings["channel_mult"])
     if settings["time_embed_dim"] != 4 * base:

@@ -1,16 +1,18 @@
-"""Names of DiffusionRig's official checkpoints (`model050000.pt`), to and from ours.
+"""Names of official checkpoints, to and from ours.
 
-An official file is one flat state dict, `denoisingUNet.*` and `encoder.*`. The UNet's names are those of Dhariwal and
-Nichol's guided diffusion; the encoder's are torchvision's.
+DiffusionRig's (`model050000.pt`) are one flat state dict, `denoisingUNet.*` and `encoder.*`: the UNet's names are those
+of Dhariwal and Nichol's guided diffusion, the encoder's torchvision's. Diffusion Autoencoders' have guided diffusion's
+names throughout, the encoder's behind `encoder.`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from diffrig_emo.diffusion.global_encoder import ResNetGlobalEncoder
+from diffrig_emo.diffusion.semantic_encoder import SemanticEncoder
 from diffrig_emo.diffusion.unet import ConditionedUNet
 
 _OUTER = {
@@ -19,6 +21,7 @@ _OUTER = {
     "stem": "input_blocks.0.0",
     "head_norm": "out.0",
     "head_conv": "out.2",
+    "head_linear": "out.3",
 }
 _INNER = {
     "norm1": "in_layers.0",
@@ -47,22 +50,13 @@ def load_diffusionrig(official: Mapping[str, Tensor], unet: ConditionedUNet, enc
         ValueError: when names are missing or left over, or a tensor has another shape, told by component; the modules
             are then untouched.
     """
-    ours = _states(unet, encoder)
-    names = diffusionrig_names(unet, encoder)
-    _require_fit(official, {theirs: _official_shape(name, ours[name]) for name, theirs in names.items()})
-    states: dict[str, dict[str, Tensor]] = {"unet": {}, "encoder": {}}
-    for name, theirs in names.items():
-        part, _, rest = name.partition(".")
-        states[part][rest] = official[theirs].reshape(ours[name].shape)
-    for part, module in (("unet", unet), ("encoder", encoder)):
-        module.load_state_dict(states[part], assign=any(p.is_meta for p in module.parameters()))
+    components = {"encoder": "encoder.", "UNet": "denoisingUNet."}
+    _load(official, {"unet": unet, "encoder": encoder}, diffusionrig_names(unet, encoder), components)
 
 
 def export_diffusionrig(unet: ConditionedUNet, encoder: ResNetGlobalEncoder) -> dict[str, Tensor]:
     """Our weights under the official names and shapes, for the official code to load strictly."""
-    ours = _states(unet, encoder)
-    names = diffusionrig_names(unet, encoder)
-    return {theirs: ours[name].reshape(_official_shape(name, ours[name])) for name, theirs in names.items()}
+    return _export({"unet": unet, "encoder": encoder}, diffusionrig_names(unet, encoder))
 
 
 def diffusionrig_names(unet: ConditionedUNet, encoder: ResNetGlobalEncoder) -> dict[str, str]:
@@ -76,6 +70,46 @@ def diffusionrig_names(unet: ConditionedUNet, encoder: ResNetGlobalEncoder) -> d
     ours = unet.state_dict().keys()
     names = {f"unet.{name}": f"denoisingUNet.{guided_diffusion_name(name, ours)}" for name in ours}
     return names | {f"encoder.{n}": f"encoder.{n.removeprefix('backbone.')}" for n in encoder.state_dict()}
+
+
+def load_diffae(official: Mapping[str, Tensor], unet: ConditionedUNet, encoder: SemanticEncoder) -> None:
+    """Copy Diffusion Autoencoders' official weights into our modules; nothing may be left over on either side.
+
+    Args:
+        official: the bare names of the network: without `ema_model.`, and without `latent_net.*`.
+        unet: a UNet of the checkpoint's size; vectors behind its first, unknown to the checkpoint, keep their weights.
+        encoder: an encoder of the checkpoint's size. Modules on the meta device take the official tensors themselves.
+
+    Raises:
+        ValueError: when names are missing or left over, or a tensor has another shape, told by component; the modules
+            are then untouched.
+    """
+    components = {"encoder": "encoder.", "UNet": ""}
+    _load(official, {"unet": unet, "encoder": encoder}, diffae_names(unet, encoder), components)
+
+
+def export_diffae(unet: ConditionedUNet, encoder: SemanticEncoder) -> dict[str, Tensor]:
+    """Our weights under Diffusion Autoencoders' official names and shapes; vectors behind the first are left out."""
+    return _export({"unet": unet, "encoder": encoder}, diffae_names(unet, encoder))
+
+
+def diffae_names(unet: ConditionedUNet, encoder: SemanticEncoder) -> dict[str, str]:
+    """Official name of each of our tensors, ours being prefixed by `unet.` or `encoder.`.
+
+    The UNet's first vector is the semantic code; the layers of further ones have no official name.
+
+    Raises:
+        ValueError: when the UNet has no vector.
+    """
+    if not unet.vectors:
+        raise ValueError("Diffusion Autoencoders' UNet has a vector, the semantic code; this one has none")
+    further = tuple(f".vectors.{vector.name}." for vector in unet.vectors[1:])
+    ours = [name for name in unet.state_dict() if not any(part in name for part in further)]
+    names = {f"unet.{name}": guided_diffusion_name(name, ours) for name in ours}
+    # The time embedding is wrapped once more there.
+    names = {n: f"time_embed.{theirs}" if theirs.startswith("time_embed.") else theirs for n, theirs in names.items()}
+    theirs = encoder.state_dict()
+    return names | {f"encoder.{name}": f"encoder.{guided_diffusion_name(name, theirs)}" for name in theirs}
 
 
 def guided_diffusion_name(name: str, names: Iterable[str]) -> str:
@@ -104,34 +138,62 @@ def guided_diffusion_name(name: str, names: Iterable[str]) -> str:
     return f"output_blocks.{number}.{place}.{inner}"
 
 
-def _states(unet: ConditionedUNet, encoder: ResNetGlobalEncoder) -> dict[str, Tensor]:
-    states = {"unet": unet.state_dict(), "encoder": encoder.state_dict()}
-    return {f"{part}.{name}": tensor for part, state in states.items() for name, tensor in state.items()}
+def _load(
+    official: Mapping[str, Tensor],
+    modules: Mapping[str, nn.Module],
+    names: Mapping[str, str],
+    components: Mapping[str, str],
+) -> None:
+    """Copy official tensors into modules, given the official name of each of theirs."""
+    ours = _states(modules)
+    _require_fit(official, {theirs: _official_shape(name, ours[name]) for name, theirs in names.items()}, components)
+    for part, module in modules.items():
+        state = module.state_dict()
+        for name in state:
+            theirs = names.get(f"{part}.{name}")
+            if theirs is not None:
+                state[name] = official[theirs].reshape(state[name].shape)
+        module.load_state_dict(state, assign=any(p.is_meta for p in module.parameters()))
+
+
+def _export(modules: Mapping[str, nn.Module], names: Mapping[str, str]) -> dict[str, Tensor]:
+    ours = _states(modules)
+    return {theirs: ours[name].reshape(_official_shape(name, ours[name])) for name, theirs in names.items()}
+
+
+def _states(modules: Mapping[str, nn.Module]) -> dict[str, Tensor]:
+    return {f"{part}.{name}": tensor for part, m in modules.items() for name, tensor in m.state_dict().items()}
 
 
 def _official_shape(name: str, tensor: Tensor) -> tuple[int, ...]:
-    # Attention's linear maps are one-dimensional convolutions there.
-    is_convolution = name.startswith("unet.") and name.endswith(("attention.qkv.weight", "attention.proj.weight"))
-    return (*tensor.shape, 1) if is_convolution else tuple(tensor.shape)
+    # Linear maps of pixels are convolutions there: one-dimensional ones in attention, a two-dimensional one at the end.
+    if name.endswith(("attention.qkv.weight", "attention.proj.weight")):
+        return (*tensor.shape, 1)
+    return (*tensor.shape, 1, 1) if name.endswith("head_linear.weight") else tuple(tensor.shape)
 
 
-def _require_fit(official: Mapping[str, Tensor], wanted: Mapping[str, tuple[int, ...]]) -> None:
+def _require_fit(
+    official: Mapping[str, Tensor], wanted: Mapping[str, tuple[int, ...]], components: Mapping[str, str]
+) -> None:
+    """Compare names and shapes by component; a name belongs to the first whose prefix it has."""
+
+    def component(name: str) -> str | None:
+        return next((c for c, prefix in components.items() if name.startswith(prefix)), None)
+
     complaints = []
-    for component, prefix in (("encoder", "encoder."), ("UNet", "denoisingUNet.")):
-        mine = {name: shape for name, shape in wanted.items() if name.startswith(prefix)}
-        theirs = {name: tuple(tensor.shape) for name, tensor in official.items() if name.startswith(prefix)}
+    for name in components:
+        mine = {n: shape for n, shape in wanted.items() if component(n) == name}
+        theirs = {n: tuple(tensor.shape) for n, tensor in official.items() if component(n) == name}
         problems = {
-            "missing": [name for name in mine if name not in theirs],
-            "unexpected": [name for name in theirs if name not in mine],
+            "missing": [n for n in mine if n not in theirs],
+            "unexpected": [n for n in theirs if n not in mine],
             "mis-sized": [
-                f"{name} is {theirs[name]}, wanted {shape}"
-                for name, shape in mine.items()
-                if theirs.get(name, shape) != shape
+                f"{n} is {theirs[n]}, wanted {shape}" for n, shape in mine.items() if theirs.get(n, shape) != shape
             ],
         }
         parts = [f"{len(found)} {kind} ({_some(found)})" for kind, found in problems.items() if found]
-        complaints += [f"{component}: {', '.join(parts)}"] if parts else []
-    others = [name for name in official if not name.startswith(("encoder.", "denoisingUNet."))]
+        complaints += [f"{name}: {', '.join(parts)}"] if parts else []
+    others = [n for n in official if component(n) is None]
     complaints += [f"neither: {len(others)} unexpected ({_some(others)})"] if others else []
     if complaints:
         raise ValueError("the checkpoint does not fit these modules: " + "; ".join(complaints))

@@ -32,12 +32,14 @@ class VectorModulation:
         dim: its length.
         shift: True scales and shifts the features (DiffusionRig), False scales them only (Diffusion Autoencoders).
         required: False lets a batch come without it; the blocks then skip its modulation.
+        zero_init: True starts its layers at zero: until they have trained, the vector changes nothing.
     """
 
     name: str
     dim: int
     shift: bool = True
     required: bool = True
+    zero_init: bool = False
 
 
 class ConditionedUNet(nn.Module):
@@ -107,6 +109,7 @@ class ConditionedUNet(nn.Module):
         self.divisor = patch_size * 2 ** (len(widths) - 1)
         """Height and width of every picture must be multiples of this."""
         self._check_settings(widths, image_size, base_channels, num_res_blocks, attention_resolutions, num_heads)
+        _check_vectors(self.vectors)
 
         time_dim = time_embed_dim if time_embed_dim is not None else 4 * base_channels
         sizes = {vector.name: (vector.dim, vector.shift) for vector in self.vectors}
@@ -145,6 +148,39 @@ class ConditionedUNet(nn.Module):
 
         self.head_norm = ModulatedGroupNorm(channels)
         self.head_conv = zeroed(nn.Conv2d(channels, out_channels * patch_size**2, 3, padding=1))
+
+        for vector in self.vectors:
+            if vector.zero_init:
+                for block in self.residual_blocks():
+                    zeroed(block.vectors[vector.name])
+
+    def residual_blocks(self) -> list[ResidualBlock]:
+        """All residual blocks, in the order of the forward pass."""
+        return [module for module in self.modules() if isinstance(module, ResidualBlock)]
+
+    def add_vector(self, vector: VectorModulation) -> None:
+        """Give a trained UNet one more condition, applied after the others.
+
+        With `zero_init` the UNet paints exactly as before until the new layers have trained. They are new parameters:
+        add the vector before an optimizer is made.
+
+        Raises:
+            ValueError: when the name is taken or no identifier, or the size not positive.
+
+        Example:
+            >>> unet = ConditionedUNet(image_size=16, base_channels=16, channel_mult=(1, 2))
+            >>> unet.add_vector(VectorModulation("expression", 8, zero_init=True))
+            >>> [vector.name for vector in unet.vectors]
+            ['expression']
+        """
+        vectors = (*self.vectors, vector)
+        _check_vectors(vectors)
+        self.vectors = vectors
+        for block in self.residual_blocks():
+            like = block.conv2.weight
+            outputs = (2 if vector.shift else 1) * len(like)
+            layer = nn.Linear(vector.dim, outputs, device=like.device, dtype=like.dtype)
+            block.vectors[vector.name] = zeroed(layer) if vector.zero_init else layer
 
     def forward(
         self,
@@ -215,14 +251,6 @@ class ConditionedUNet(nn.Module):
         attended = [w for w, r in zip(widths, resolutions, strict=True) if r in attention_resolutions] + widths[-1:]
         if num_heads < 1 or any(width % num_heads for width in attended):
             raise ValueError(f"num_heads {num_heads} must divide the widths of the levels with attention, {attended}")
-        names = [vector.name for vector in self.vectors]
-        if len(set(names)) < len(names):
-            raise ValueError(f"vectors must have different names, got {names}")
-        for vector in self.vectors:
-            if not vector.name.isidentifier() or hasattr(nn.ModuleDict, vector.name):
-                raise ValueError(f"vectors: {vector.name!r} cannot name a layer; use another identifier")
-            if vector.dim < 1:
-                raise ValueError(f"vectors: {vector.name!r} needs a positive dim, got {vector.dim}")
 
     def _check_inputs(self, x_t: Tensor, t: Tensor, conditioning: Conditioning) -> None:
         if x_t.ndim != 4 or x_t.shape[1] != self.in_channels:
@@ -255,3 +283,14 @@ class ConditionedUNet(nn.Module):
                 raise ValueError(
                     f"conditioning.vectors[{name!r}] must be ({batch}, {known[name].dim}), got {tuple(vector.shape)}"
                 )
+
+
+def _check_vectors(vectors: Sequence[VectorModulation]) -> None:
+    names = [vector.name for vector in vectors]
+    if len(set(names)) < len(names):
+        raise ValueError(f"vectors must have different names, got {names}")
+    for vector in vectors:
+        if not vector.name.isidentifier() or hasattr(nn.ModuleDict, vector.name):
+            raise ValueError(f"vectors: {vector.name!r} cannot name a layer; use another identifier")
+        if vector.dim < 1:
+            raise ValueError(f"vectors: {vector.name!r} needs a positive dim, got {vector.dim}")

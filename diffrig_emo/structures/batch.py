@@ -25,6 +25,14 @@ class FaceBatch(TypedDict, total=False):
     """Codes of the picture."""
     target_codes: FaceCodes
     """Codes wanted after an edit; absent where nothing is to be edited."""
+    target_label: Int[Tensor, " batch"]
+    """Emotion wanted after an edit, 0..7; -1 keeps the face's own. Absent, as all targets, where nothing is edited."""
+    target_strength: Float[Tensor, " batch"]
+    """Strength of the wanted expression: 0 neutral, 1 as it is, above 1 exaggerated."""
+    target_va: Float[Tensor, "batch 2"]
+    """Valence and arousal wanted after an edit, in [-1, 1]; NaN keeps the face's own."""
+    target_image: Float[Tensor, "batch 3 height width"]
+    """Pictures whose expression is wanted after an edit, RGB in [0, 1]."""
     label: Int[Tensor, " batch"]
     """AffectNet emotion 0..7 (neutral, happy, sad, surprise, fear, disgust, anger, contempt); -1 unknown."""
     va: Float[Tensor, "batch 2"]
