@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
+from torch import nn
 
 from diffrig_emo.io.safe_pickle import RefusedPickleError
 
@@ -102,6 +103,41 @@ class Unread:
         pass
 
     __setstate__ = __setitem__ = append = extend = add = _take
+
+
+def load_part(module: nn.Module, path: str | Path, prefix: str, name: str) -> None:
+    """Copy the weights of one part of a trained LightningModule into a part of the same build.
+
+    Args:
+        module: the part; its weights are replaced.
+        path: Lightning checkpoint, or `.safetensors` with the part's own tensors.
+        prefix: where the part stands in the checkpoint, such as "encoder".
+        name: the argument that `path` came from, for messages.
+
+    Raises:
+        FileNotFoundError: when there is no such file.
+        ValueError: when it is damaged or of another build: the first mismatches are named, nothing is copied.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{name}: expected a trained checkpoint, but {path} does not exist")
+    content = read_weights(path)
+    state = content.get("state_dict", content)
+    start = f"{prefix}."
+    theirs = {key.removeprefix(start): tensor for key, tensor in state.items() if key.startswith(start)} or state
+    ours = module.state_dict()
+    shapes = [{key: tuple(tensor.shape) for key, tensor in tensors.items()} for tensors in (theirs, ours)]
+    differing = [
+        f"{key}: checkpoint has {shapes[0].get(key, 'nothing')}, this {prefix} {shapes[1].get(key, 'nothing')}"
+        for key in {**ours, **theirs}
+        if shapes[0].get(key) != shapes[1].get(key)
+    ]
+    if differing:
+        raise ValueError(
+            f"{name}: {path} is of another {prefix}: {'; '.join(differing[:4])}. "
+            "Build it with the settings that it was trained with"
+        )
+    module.load_state_dict(theirs)
 
 
 def _load(path: Path) -> Any:

@@ -8,6 +8,7 @@ import timm
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from diffrig_emo.io.checkpoints import load_part
 from diffrig_emo.perception.base import N_EMOTIONS, EmotionPrediction, EmotionRecognizer
 from diffrig_emo.transforms.ranges import to_signed
 
@@ -21,9 +22,11 @@ class TimmEmotionRecognizer(EmotionRecognizer):
         feature_dim: length of the expression vector; a linear layer leads to it. None: the backbone's own features.
         dropout: share of the features that are left out in training.
         pretrained: start from timm's weights (fetched by timm; needs a network or its cache).
+        weights: checkpoint of the `ExpressionRecognizer` that trained it; None leaves it untrained.
 
     Raises:
-        ValueError: when timm does not know the name, or a number is out of range.
+        ValueError: when timm does not know the name, a number is out of range, or `weights` is of another network.
+        FileNotFoundError: when `weights` does not exist.
 
     Example:
         >>> import torch
@@ -40,6 +43,7 @@ class TimmEmotionRecognizer(EmotionRecognizer):
         feature_dim: int | None = None,
         dropout: float = 0.0,
         pretrained: bool = False,
+        weights: str | None = None,
     ) -> None:
         super().__init__()
         if not timm.is_model(model_name):
@@ -56,6 +60,8 @@ class TimmEmotionRecognizer(EmotionRecognizer):
         self.project = nn.Linear(backbone.num_features, feature_dim) if feature_dim else nn.Identity()
         self.dropout = nn.Dropout(dropout)
         self.linear = nn.Linear(self.feature_dim, N_EMOTIONS + 2)
+        if weights is not None:
+            load_part(self, weights, "recognizer", "weights")
 
     def recognize(self, image: Float[Tensor, "batch 3 image_size image_size"]) -> EmotionPrediction:
         """Emotions of faces of the network's size, RGB in [0, 1]."""

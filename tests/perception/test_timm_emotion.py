@@ -55,3 +55,16 @@ def test_bad_settings_are_named(settings, message):
 def test_what_is_no_batch_of_pictures_is_refused(image):
     with pytest.raises(ValueError, match=r"image: expected a float tensor of shape \(batch, 3, height, width\)"):
         TimmEmotionRecognizer("test_resnet", image_size=32)(image)
+
+
+def test_trained_weights_come_by_path_and_others_are_refused(tmp_path):
+    trained = TimmEmotionRecognizer("test_resnet", image_size=32, feature_dim=8)
+    path = tmp_path / "recognizer.ckpt"
+    torch.save({"state_dict": {f"recognizer.{k}": v for k, v in trained.state_dict().items()}}, path)
+    again = TimmEmotionRecognizer("test_resnet", image_size=32, feature_dim=8, weights=str(path)).eval()
+    image = torch.rand(1, 3, 32, 32)
+    torch.testing.assert_close(again(image).logits, trained.eval()(image).logits)
+    with pytest.raises(ValueError, match=r"linear.weight: checkpoint has \(10, 8\), this recognizer \(10, 4\)"):
+        TimmEmotionRecognizer("test_resnet", image_size=32, feature_dim=4, weights=str(path))
+    with pytest.raises(FileNotFoundError, match=r"weights: .* none\.ckpt does not exist"):
+        TimmEmotionRecognizer("test_resnet", image_size=32, weights="none.ckpt")
