@@ -2,7 +2,21 @@
 
 from diffrig_emo.conditioning.base import Conditioner
 from diffrig_emo.conditioning.buffers import BufferConditioner
+from diffrig_emo.conditioning.emotion_label import EmotionLabelConditioner
+from diffrig_emo.conditioning.expression_code import ExpressionCodeConditioner
+from diffrig_emo.conditioning.expression_subspace import ExpressionSubspace
 from diffrig_emo.conditioning.global_code import GlobalCodeConditioner
 from diffrig_emo.conditioning.landmarks import landmarks_from_codes
+from diffrig_emo.conditioning.semantic_code import ExpressiveSemanticConditioner, SemanticCodeConditioner
 
-__all__ = ["BufferConditioner", "Conditioner", "GlobalCodeConditioner", "landmarks_from_codes"]
+__all__ = [
+    "BufferConditioner",
+    "Conditioner",
+    "EmotionLabelConditioner",
+    "ExpressionCodeConditioner",
+    "ExpressionSubspace",
+    "ExpressiveSemanticConditioner",
+    "GlobalCodeConditioner",
+    "SemanticCodeConditioner",
+    "landmarks_from_codes",
+]

@@ -1,6 +1,8 @@
 """Diffusion: schedules, grids of time steps, denoisers, global encoders, samplers as plain functions."""
 
+from diffrig_emo.diffusion.diffae_files import read_diffae, write_diffae
 from diffrig_emo.diffusion.diffusionrig_files import read_diffusionrig, write_diffusionrig
+from diffrig_emo.diffusion.edit_chains import EditChain, EditSample, InversionEdit, OneStepEdit, TruncatedEdit
 from diffrig_emo.diffusion.global_encoder import (
     ResNet18GlobalEncoder,
     ResNet50GlobalEncoder,
@@ -8,6 +10,7 @@ from diffrig_emo.diffusion.global_encoder import (
     TimmGlobalEncoder,
 )
 from diffrig_emo.diffusion.guidance import classifier_free_guidance
+from diffrig_emo.diffusion.low_rank import LowRankAdapter, adapter_state, load_adapter, merge_adapter, save_adapter
 from diffrig_emo.diffusion.noise import draw_noise, face_generators, face_noise
 from diffrig_emo.diffusion.samplers import Denoiser, SamplerStep, ddim_invert, ddim_sample, dpm_solver_sample
 from diffrig_emo.diffusion.schedules import (
@@ -17,7 +20,8 @@ from diffrig_emo.diffusion.schedules import (
     PredictionType,
     ScaledLinearSchedule,
 )
-from diffrig_emo.diffusion.state_dicts import export_diffusionrig, load_diffusionrig
+from diffrig_emo.diffusion.semantic_encoder import SemanticEncoder
+from diffrig_emo.diffusion.state_dicts import export_diffae, export_diffusionrig, load_diffae, load_diffusionrig
 from diffrig_emo.diffusion.timesteps import even_timesteps, linspace_timesteps, strided_timesteps
 from diffrig_emo.diffusion.unet import ConditionedUNet, VectorModulation
 
@@ -25,28 +29,43 @@ __all__ = [
     "ConditionedUNet",
     "CosineSchedule",
     "Denoiser",
+    "EditChain",
+    "EditSample",
+    "InversionEdit",
     "LinearSchedule",
+    "LowRankAdapter",
     "NoiseSchedule",
+    "OneStepEdit",
     "PredictionType",
     "ResNet18GlobalEncoder",
     "ResNet50GlobalEncoder",
     "ResNetGlobalEncoder",
     "SamplerStep",
     "ScaledLinearSchedule",
+    "SemanticEncoder",
     "TimmGlobalEncoder",
+    "TruncatedEdit",
     "VectorModulation",
+    "adapter_state",
     "classifier_free_guidance",
     "ddim_invert",
     "ddim_sample",
     "dpm_solver_sample",
     "draw_noise",
     "even_timesteps",
+    "export_diffae",
     "export_diffusionrig",
     "face_generators",
     "face_noise",
     "linspace_timesteps",
+    "load_adapter",
+    "load_diffae",
     "load_diffusionrig",
+    "merge_adapter",
+    "read_diffae",
     "read_diffusionrig",
+    "save_adapter",
     "strided_timesteps",
+    "write_diffae",
     "write_diffusionrig",
 ]

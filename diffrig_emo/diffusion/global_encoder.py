@@ -71,9 +71,10 @@ class TimmGlobalEncoder(nn.Module):
         model_name: a name of `timm.list_models()`.
         dim: size of the global code.
         pretrained: start from timm's weights, which it downloads.
+        dropout: share of the backbone's pooled features that training drops before the linear map.
 
     Raises:
-        ValueError: when timm does not know the name, or dim is not positive.
+        ValueError: when timm does not know the name, dim is not positive, or dropout is out of range.
 
     Example:
         >>> import torch
@@ -81,12 +82,16 @@ class TimmGlobalEncoder(nn.Module):
         torch.Size([1, 16])
     """
 
-    def __init__(self, model_name: str, dim: int = 64, pretrained: bool = False) -> None:
+    def __init__(self, model_name: str, dim: int = 64, pretrained: bool = False, dropout: float = 0.0) -> None:
         super().__init__()
         if not timm.is_model(model_name):
             raise ValueError(f"timm knows no model {model_name!r}; see timm.list_models()")
         self.dim = dim
-        self.backbone: nn.Module = timm.create_model(model_name, pretrained=pretrained, num_classes=_positive(dim))
+        if not 0 <= dropout < 1:
+            raise ValueError(f"dropout must be in [0, 1), got {dropout}")
+        self.backbone: nn.Module = timm.create_model(
+            model_name, pretrained=pretrained, num_classes=_positive(dim), drop_rate=dropout
+        )
 
     def forward(self, image: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch dim"]:
         """Encode RGB pictures in [-1, 1]."""

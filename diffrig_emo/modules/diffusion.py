@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float, Int
@@ -13,15 +13,23 @@ from typing_extensions import Self
 
 from diffrig_emo.conditioning.base import Conditioner
 from diffrig_emo.conditioning.buffers import BufferConditioner
+from diffrig_emo.conditioning.expression_code import ExpressionCodeConditioner
+from diffrig_emo.conditioning.expression_subspace import ExpressionSubspace
 from diffrig_emo.conditioning.global_code import GlobalCodeConditioner
+from diffrig_emo.conditioning.semantic_code import ExpressiveSemanticConditioner, SemanticCodeConditioner
+from diffrig_emo.diffusion.diffae_files import read_diffae
 from diffrig_emo.diffusion.diffusionrig_files import read_diffusionrig
+from diffrig_emo.diffusion.guidance import classifier_free_guidance
+from diffrig_emo.diffusion.low_rank import LowRankAdapter
 from diffrig_emo.diffusion.noise import face_noise
 from diffrig_emo.diffusion.samplers import Denoiser, ddim_invert, ddim_sample
 from diffrig_emo.diffusion.schedules import LinearSchedule, NoiseSchedule, PredictionType
 from diffrig_emo.diffusion.timesteps import even_timesteps, strided_timesteps
+from diffrig_emo.diffusion.unet import VectorModulation
 from diffrig_emo.losses.diffusion import LossWeighting, P2Weighting
 from diffrig_emo.losses.functional import denoising_loss
 from diffrig_emo.modules.base import FaceModule
+from diffrig_emo.modules.initial_weights import NOISE_LEVELS, load_initial_weights
 from diffrig_emo.morphable.base import FaceModel, TextureModel
 from diffrig_emo.renderer.buffers import BufferRenderer
 from diffrig_emo.structures import Conditioning, FaceBatch, FaceCodes
@@ -41,9 +49,18 @@ class FaceDiffusion(FaceModule):
         prediction_type: what the denoiser predicts: "eps", "v" or "x_0".
         weighting: weight of the loss by timestep; None weighs all alike.
         num_inference_steps: DDIM steps when sampling and inverting.
+        initial_weights: an earlier stage's checkpoint to start from (.ckpt, .safetensors, or DiffusionRig's .pt), of
+            the same network, conditions, schedule and prediction. A model restored from its own checkpoint needs it no
+            more.
+        adapter: train low-rank adapters of the denoiser instead of its weights; they join it after `initial_weights`.
         optimizer: optimizer factory.
         lr_scheduler: learning-rate scheduler factory, stepped once per optimizer step; None keeps the rate.
         seed: with step and rank fixes the randomness of training; with the face's index, that of sampling.
+
+    Raises:
+        FileNotFoundError: when `initial_weights` does not exist.
+        ValueError: when `initial_weights` is damaged or of another config, which is named; or a target of the adapter
+            is no layer of the denoiser.
     """
 
     def __init__(
@@ -54,6 +71,8 @@ class FaceDiffusion(FaceModule):
         prediction_type: PredictionType = "eps",
         weighting: LossWeighting | None = None,
         num_inference_steps: int = 20,
+        initial_weights: str | None = None,
+        adapter: LowRankAdapter | None = None,
         optimizer: OptimizerCallable = torch.optim.Adam,
         lr_scheduler: LRSchedulerCallable | None = None,
         seed: int = 0,
@@ -67,6 +86,10 @@ class FaceDiffusion(FaceModule):
         self.weighting = weighting
         self.timesteps = even_timesteps(num_inference_steps, schedule.num_steps)
         """Steps that sampling and inverting visit, ascending; another grid may take its place."""
+        if initial_weights is not None:
+            load_initial_weights(initial_weights, self, self.hparams, schedule)
+        if adapter is not None:
+            adapter.attach(denoiser)
 
     @classmethod
     def from_diffusionrig(cls, path: str | Path, face_model: FaceModel, texture: TextureModel) -> Self:
@@ -87,6 +110,34 @@ class FaceDiffusion(FaceModule):
         rig = cls(unet, [buffers, GlobalCodeConditioner(encoder)], LinearSchedule(), weighting=P2Weighting())
         rig.timesteps = strided_timesteps(20, rig.schedule.num_steps)  # "ddim20"
         return rig
+
+    @classmethod
+    def from_diffae(
+        cls,
+        path: str | Path,
+        expression: ExpressionCodeConditioner | None = None,
+        subspace: ExpressionSubspace | None = None,
+    ) -> Self:
+        """A diffusion autoencoder from its own file: network, semantic encoder, loss and sampling grid.
+
+        Args:
+            path: the Lightning checkpoint as given out, or `.safetensors` of the same names.
+            expression: joins the semantic code, starting as no change; None keeps the plain autoencoder.
+            subspace: neutralises the expression that the semantic code holds.
+
+        Raises:
+            FileNotFoundError: when there is no such file.
+            ValueError: when it is damaged or another file.
+        """
+        unet, encoder = read_diffae(path)
+        semantic = SemanticCodeConditioner(encoder)
+        conditioner: Conditioner = semantic
+        if expression is not None:
+            unet.add_vector(VectorModulation(expression.name, expression.dim, zero_init=True))
+            conditioner = ExpressiveSemanticConditioner(semantic, expression, encoder.dim, subspace=subspace)
+        model = cls(unet, [conditioner], LinearSchedule())
+        model.timesteps = strided_timesteps(20, model.schedule.num_steps)  # "ddim20"
+        return model
 
     def forward(
         self, x_t: Float[Tensor, "batch 3 height width"], t: Int[Tensor, " batch"], conditioning: Conditioning
@@ -124,9 +175,7 @@ class FaceDiffusion(FaceModule):
         """
         image = batch["image"]
         n = image.shape[0]
-        u = (torch.rand(1, device=image.device) + torch.arange(n, device=image.device) / n) % 1
-        t = (u * self.schedule.num_steps).long().clamp(max=self.schedule.num_steps - 1)
-        loss = self.denoising_loss(batch, t, torch.randn_like(image)).mean()
+        loss = self.denoising_loss(batch, self._timesteps(n), torch.randn_like(image)).mean()
         self.log("train/loss", loss, prog_bar=True, batch_size=n)
         return loss
 
@@ -141,6 +190,14 @@ class FaceDiffusion(FaceModule):
     def predict_step(self, batch: FaceBatch, batch_idx: int = 0) -> Float[Tensor, "batch 3 height width"]:
         """Edit each photo to `batch["target_codes"]`, or reconstruct it where there are none; RGB in [0, 1]."""
         return self.edit(batch, codes=batch.get("target_codes"))
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add what a later stage compares; drop the earlier stage, whose weights are no longer needed."""
+        super().on_save_checkpoint(checkpoint)
+        checkpoint[NOISE_LEVELS] = self.schedule.alphas_cumprod
+        stored = checkpoint.get(self.CHECKPOINT_HYPER_PARAMS_KEY)
+        if stored:
+            checkpoint[self.CHECKPOINT_HYPER_PARAMS_KEY] = {**stored, "initial_weights": None}
 
     @torch.no_grad()
     def sample(
@@ -172,11 +229,14 @@ class FaceDiffusion(FaceModule):
         release: float = 0.5,
         temperature: float = 1.0,
         latent: Float[Tensor, "batch 3 height width"] | None = None,
+        guidance_scale: float = 1.0,
     ) -> Float[Tensor, "batch 3 height width"]:
-        """Paint the faces of a batch anew, with other codes or another photo's global code.
+        """Paint the faces of a batch anew, with other codes, another expression or another photo's global code.
 
         Args:
-            batch: the sources: `image` and `codes`, and `index` when starting from noise.
+            batch: the sources: `image`, what the conditioners need (`codes` for buffers), and `index` when starting
+                from noise. Its `target_label`, `target_strength`, `target_va` and `target_image` ask conditioners of
+                expression for an edit.
             codes: codes wanted; None keeps the sources'.
             donor: photos in [0, 1] whose global code is wanted; None keeps the sources'.
             start: "inverted" starts from the sources' inverted latents, which keeps hair, background and
@@ -188,6 +248,8 @@ class FaceDiffusion(FaceModule):
             temperature: factor of the noise when starting from noise; below 1 the pictures get likelier and
                 smoother, which hides the grain of a rig that has trained little.
             latent: the sources' inverted latents, from `invert`, where several edits share them; None inverts here.
+            guidance_scale: classifier-free guidance towards the wanted conditions, for models trained with dropped
+                ones; 1 is the plain model and costs one evaluation a step instead of two.
 
         Returns:
             The edited photographs, RGB in [0, 1].
@@ -199,21 +261,32 @@ class FaceDiffusion(FaceModule):
         for name, value in {"release": release, "temperature": temperature}.items():
             if not 0 <= value <= 1:
                 raise ValueError(f"{name}: expected a number from 0 to 1, got {value}")
-        batch["codes"].require_finite()
+        if "codes" in batch:
+            batch["codes"].require_finite()
         target = FaceBatch(**batch)
         if codes is not None:
             target["codes"] = codes.require_finite().require_space(batch["codes"].space)
         if donor is not None:
             target["image"] = donor
         wanted = self.condition(target)
+        painter = self._bind(wanted)
+        if guidance_scale != 1:
+            nothing = Conditioning.merge([c.unconditional(target) for c in self._conditioners()])
+            painter = classifier_free_guidance(painter, self._bind(nothing), guidance_scale)
         if start == "noise":
-            return self._paint(self._bind(wanted), temperature * self._noise(batch))
-        own = self.condition(batch)
+            return self._paint(painter, temperature * self._noise(batch))
+        source = {name: value for name, value in batch.items() if not name.startswith("target_")}
+        own = self.condition(FaceBatch(**source))  # type: ignore[typeddict-item]
         x_t = self.invert(batch["image"], own) if latent is None else latent
-        if own.spatial is not None and wanted.spatial is not None:
-            change = (wanted.spatial - own.spatial).abs().amax(dim=1, keepdim=True)
-            x_t = x_t * (1 - release * change.clamp(max=1))
-        return self._paint(self._bind(wanted), x_t)
+        hold = released(own, wanted, release)
+        return self._paint(painter, x_t if hold is None else hold * x_t)
+
+    def _timesteps(self, n: int) -> Int[Tensor, " n"]:
+        u = (torch.rand(1, device=self.device) + torch.arange(n, device=self.device) / n) % 1
+        return (u * self.schedule.num_steps).long().clamp(max=self.schedule.num_steps - 1)
+
+    def _conditioners(self) -> list[Conditioner]:
+        return [conditioner for conditioner in self.conditioners if isinstance(conditioner, Conditioner)]
 
     def _bind(self, conditioning: Conditioning) -> Denoiser:
         return lambda x_t, t: self(x_t, t, conditioning)
@@ -232,3 +305,14 @@ class FaceDiffusion(FaceModule):
         loss = self.denoising_loss(batch, t, self._noise(batch)).mean()
         self.log(f"{stage}/loss", loss, prog_bar=True, batch_size=batch["image"].shape[0])
         return loss
+
+
+def released(own: Conditioning, wanted: Conditioning, release: float) -> Float[Tensor, "batch 1 height width"] | None:
+    """Factor by which an inverted latent lets go of the source: `1 - release * min(1, |change of the conditions|)`.
+
+    None where there are no spatial conditions to tell what changes.
+    """
+    if own.spatial is None or wanted.spatial is None:
+        return None
+    change = (wanted.spatial - own.spatial).abs().amax(dim=1, keepdim=True)
+    return 1 - release * change.clamp(max=1)

@@ -77,6 +77,7 @@ def edit(
     temperature: float = 1.0,
     steps: int = 20,
     mean_shape: Path | None = None,
+    adapter: Path | None = None,
     seed: int = 0,
 ) -> None:
     """Edit photographs: give each source the expression, pose, light or look of a target.
@@ -101,6 +102,7 @@ def edit(
         temperature: factor of the noise, 0 to 1, where painting starts from noise; lower is smoother.
         steps: DDIM steps.
         mean_shape: a person's `mean_shape.pkl`, which replaces the sources' shape codes (DiffusionRig's stage two).
+        adapter: a person's low-rank adapter for this rig (`adapter.safetensors`).
         seed: with the source's number, fixes the noise.
 
     Raises:
@@ -113,7 +115,7 @@ def edit(
     sources = list_photos(source)
     shape = None if mean_shape is None else read_mean_shape(mean_shape)
     device = choose_device()
-    model = load_rig(rig).to(device)
+    model = load_rig(rig, adapter).to(device)
     model.timesteps = strided_timesteps(steps, model.schedule.num_steps)
     model.seed = seed
     read_source = _encoder(source_encoder).to(device)
@@ -147,6 +149,7 @@ def edit(
         "temperature": temperature,
         "steps": steps,
         "mean_shape": None if mean_shape is None else str(mean_shape),
+        "adapter": None if adapter is None else str(adapter),
         "seed": seed,
     }
     _write_summary(output, edited, goal, settings, skipped)

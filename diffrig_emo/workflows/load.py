@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import TypeVar
 
 import lightning as L
+import yaml  # type: ignore[import-untyped]
 
+from diffrig_emo.diffusion import load_adapter, merge_adapter
 from diffrig_emo.io.checkpoints import read_checkpoint
 from diffrig_emo.modules import FaceDiffusion, FaceEncoder
 from diffrig_emo.morphable import FLAME, FlameTexture
@@ -19,13 +21,14 @@ OFFICIAL = (".pt", ".safetensors")
 Module = TypeVar("Module", bound=L.LightningModule)
 
 
-def load_rig(path: str | Path | None = None) -> FaceDiffusion:
+def load_rig(path: str | Path | None = None, adapter: str | Path | None = None) -> FaceDiffusion:
     """Load a rig: photos and codes to photos.
 
     Args:
         path: DiffusionRig's model file (either stage, also DiffusionRig-EMO's), for which FLAME 2020, its landmarks,
             template and texture must be among the assets; or a run of ours, as for `load_run`. None takes the
             DiffusionRig file that `diffrig_emo.utils.assets` finds.
+        adapter: a person's low-rank adapter, as `AdapterWriter` writes it, for this rig; it is folded into the weights.
 
     Returns:
         The rig, in eval mode.
@@ -36,8 +39,13 @@ def load_rig(path: str | Path | None = None) -> FaceDiffusion:
     """
     path = locate_asset("diffusionrig") if path is None else Path(path)
     if path.suffix not in OFFICIAL:
-        return load_run(path, FaceDiffusion)
-    return FaceDiffusion.from_diffusionrig(path, FLAME(), FlameTexture()).eval()
+        rig = load_run(path, FaceDiffusion)
+    else:
+        rig = FaceDiffusion.from_diffusionrig(path, FLAME(), FlameTexture()).eval()
+    if adapter is not None:
+        load_adapter(adapter, rig.denoiser)
+        merge_adapter(rig.denoiser)
+    return rig
 
 
 def load_run(path: str | Path, kind: type[Module]) -> Module:
@@ -61,7 +69,7 @@ def load_run(path: str | Path, kind: type[Module]) -> Module:
     if config is None:
         raise FileNotFoundError(f"{checkpoint}: expected its config.yaml beside it or in a folder above, found none")
     state = read_checkpoint(checkpoint)["state_dict"]
-    model = load_experiment(config, ["--trainer.logger=false", "--trainer.callbacks=null"]).model
+    model = load_experiment(_description(config), ["--trainer.logger=false", "--trainer.callbacks=null"]).model
     if not isinstance(model, kind):
         raise ValueError(f"{config}: expected the run of a {kind.__name__}, got that of a {type(model).__name__}")
     try:
@@ -77,6 +85,18 @@ def load_run(path: str | Path, kind: type[Module]) -> Module:
 def load_encoder(path: str | Path) -> FaceEncoder:
     """Load a trained `FaceEncoder`; arguments and errors as for `load_run`."""
     return load_run(path, FaceEncoder)
+
+
+def _description(config: Path) -> str:
+    """A run's config without what its verb alone took, and without its earlier stage, which may be gone by now."""
+    content = yaml.safe_load(config.read_text(encoding="utf-8"))
+    if not isinstance(content.get("model"), dict):
+        return str(config)  # not resolved: it names pieces that lie beside it
+    content["model"].get("init_args", {}).pop("initial_weights", None)  # the checkpoint's weights are later
+    description: str = yaml.safe_dump(
+        {key: content[key] for key in ("seed_everything", "trainer", "model", "data") if key in content}
+    )
+    return description
 
 
 def _newest(folder: Path) -> Path:

@@ -198,3 +198,47 @@ def test_bad_target_codes_are_named(rig, batch):
         rig.edit(batch, codes=codes.replace(exp=codes.exp * torch.nan))
     with pytest.raises(StructError, match="space"):
         rig.edit(batch, codes=codes.replace(space="flame2020"))
+
+
+class Labelled(Conditioner):
+    """A vector of the emotion wanted, else of the face's own; nothing of it when unconditional."""
+
+    def forward(self, batch):
+        label = batch.get("target_label", batch["label"])
+        return Conditioning(vectors={"global": torch.nn.functional.one_hot(label, 4).float()})
+
+    def unconditional(self, batch):
+        return Conditioning(vectors={"global": torch.zeros(len(batch["image"]), 4)})
+
+
+@pytest.fixture
+def labelled(batch):
+    made = parts()
+    denoiser = ConditionedUNet(
+        image_size=16, base_channels=8, channel_mult=(1, 2), num_res_blocks=1, vectors=[VectorModulation("global", 4)]
+    )
+    for parameter in denoiser.parameters():
+        if parameter.ndim > 1 and not parameter.any():
+            torch.nn.init.normal_(parameter, std=0.05)
+    rig = FaceDiffusion(denoiser, [Labelled()], made["schedule"], prediction_type="v", num_inference_steps=4).eval()
+    del batch["codes"]
+    return rig, FaceBatch(**batch, label=torch.tensor([0, 1, 2, 3]))
+
+
+def test_a_photo_is_inverted_with_its_own_expression_not_the_wanted_one(labelled):
+    rig, batch = labelled
+    wanted = FaceBatch(**batch, target_label=torch.tensor([3, 2, 1, 0]))
+    edited = rig.edit(wanted)
+    latent = rig.invert(batch["image"], rig.condition(batch))
+    torch.testing.assert_close(edited, rig.sample(rig.condition(wanted), latent))
+    assert (edited - rig.edit(batch)).abs().max() > 1e-3
+
+
+def test_guidance_exaggerates_what_was_asked_for(labelled):
+    rig, batch = labelled
+    wanted = FaceBatch(**batch, target_label=torch.tensor([3, 2, 1, 0]))
+    latent = torch.randn(4, 3, 16, 16)
+    plain, none, more = (rig.edit(wanted, latent=latent, guidance_scale=scale) for scale in (1.0, 0.0, 2.0))
+    nothing = Conditioning(vectors={"global": torch.zeros(4, 4)})
+    torch.testing.assert_close(none, rig.sample(nothing, latent))
+    assert (more - none).abs().mean() > 1.2 * (plain - none).abs().mean()
