@@ -10,6 +10,7 @@ HELP = """usage: diffrig-emo VERB [options]
 
 The whole way at once
   demo                            train a small rig on synthetic faces, edit held-out ones, write a report
+  study                           stage one against stage two of expression editing, where the truth is known
   doctor                          versions, device, rasterizers, which official files are found
 
 Official files and other projects' data
@@ -36,6 +37,7 @@ VERBS = {
     "edit": "diffrig_emo.workflows.edit",
     "import-lmdb": "diffrig_emo.workflows.import_lmdb",
     "prepare": "diffrig_emo.workflows.prepare",
+    "study": "diffrig_emo.workflows.study",
 }
 """The library's own verbs, and the module that has the function of that name, spelt with underscores."""
 

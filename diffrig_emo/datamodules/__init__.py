@@ -5,7 +5,9 @@ from diffrig_emo.datamodules.album import AlbumDataModule
 from diffrig_emo.datamodules.base import FaceDataModule
 from diffrig_emo.datamodules.combined import CombinedDataModule
 from diffrig_emo.datamodules.ffhq import FFHQDataModule
+from diffrig_emo.datamodules.resumable_loader import ResumableLoader
 from diffrig_emo.datamodules.synthetic import SyntheticFacesDataModule
+from diffrig_emo.datamodules.synthetic_album import SyntheticAlbumDataModule
 
 __all__ = [
     "AffectNetDataModule",
@@ -13,5 +15,7 @@ __all__ = [
     "CombinedDataModule",
     "FFHQDataModule",
     "FaceDataModule",
+    "ResumableLoader",
+    "SyntheticAlbumDataModule",
     "SyntheticFacesDataModule",
 ]

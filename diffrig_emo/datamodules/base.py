@@ -8,9 +8,9 @@ import lightning as L
 import numpy as np
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
-from torch.utils.data.distributed import DistributedSampler
 
-from diffrig_emo.datasets.sampling import BalancedSampler
+from diffrig_emo.datamodules.resumable_loader import ResumableLoader
+from diffrig_emo.datasets.sampling import BalancedSampler, ShuffledSampler
 from diffrig_emo.structures import FaceBatch, face_collate
 
 
@@ -58,7 +58,7 @@ class FaceDataModule(L.LightningDataModule):
                 f"{type(self).__name__}: batch_size must be at most {len(sampler)}, the training faces of each of "
                 f"{world_size} processes, got {self.batch_size}"
             )
-        return self._loader(self.train_dataset, sampler=sampler, drop_last=True)
+        return ResumableLoader(self.train_dataset, sampler=sampler, drop_last=True, **self._options())
 
     def train_groups(self) -> tuple[NDArray[np.int64], NDArray[np.float64]] | None:
         """Group of each training face, and the share of each group in an epoch; None draws every face once."""
@@ -66,35 +66,28 @@ class FaceDataModule(L.LightningDataModule):
 
     def val_dataloader(self) -> DataLoader[FaceBatch]:
         """Held-out faces in order."""
-        return self._loader(self.val_dataset)
+        return DataLoader(self.val_dataset, **self._options())
 
     def test_dataloader(self) -> DataLoader[FaceBatch]:
         """Test faces in order."""
-        return self._loader(self.test_dataset)
+        return DataLoader(self.test_dataset, **self._options())
 
     def predict_dataloader(self) -> DataLoader[FaceBatch]:
         """Faces to edit, in order."""
-        return self._loader(self.predict_dataset)
+        return DataLoader(self.predict_dataset, **self._options())
 
-    def _train_sampler(self, world_size: int, rank: int) -> DistributedSampler[Any]:
+    def _train_sampler(self, world_size: int, rank: int) -> ShuffledSampler:
         # Also with one process: Lightning tells these samplers the epoch, so that a resumed run finds its order again.
         balanced = self.train_groups()
         if balanced is not None:
             return BalancedSampler(*balanced, num_replicas=world_size, rank=rank, seed=self.seed)
-        return DistributedSampler(self.train_dataset, world_size, rank, shuffle=True, seed=self.seed, drop_last=True)
+        num_faces = len(self.train_dataset)  # type: ignore[arg-type]
+        return ShuffledSampler(num_faces, world_size, rank, self.seed)
 
-    def _loader(
-        self,
-        dataset: Dataset[FaceBatch],
-        sampler: DistributedSampler[Any] | None = None,
-        drop_last: bool = False,
-    ) -> DataLoader[FaceBatch]:
-        return DataLoader(
-            dataset,
-            batch_size=self.batch_size,
-            sampler=sampler,
-            drop_last=drop_last,
-            num_workers=self.num_workers,
-            persistent_workers=self.num_workers > 0,
-            collate_fn=face_collate,
-        )
+    def _options(self) -> dict[str, Any]:
+        return {
+            "batch_size": self.batch_size,
+            "num_workers": self.num_workers,
+            "persistent_workers": self.num_workers > 0,
+            "collate_fn": face_collate,
+        }

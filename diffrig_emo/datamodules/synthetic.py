@@ -9,7 +9,7 @@ from rich.progress import track
 from torch.utils.data import DataLoader, Dataset
 
 from diffrig_emo.datamodules.base import FaceDataModule
-from diffrig_emo.structures import FaceBatch, FaceCodes, face_collate
+from diffrig_emo.structures import FaceBatch, face_collate
 from diffrig_emo.synthesis import SyntheticFaces
 from diffrig_emo.transforms.edits import transfer_expression
 
@@ -116,7 +116,12 @@ class ExpressionPairs(Dataset[FaceBatch]):
         return len(self.faces)
 
     def __getitem__(self, index: int) -> FaceBatch:
-        """One face, and `target_codes`: its own codes with the next face's expression and jaw."""
+        """One face, and the next face's expression as its target: codes, emotion, valence and arousal."""
         item = self.faces[index]
-        following: FaceCodes = self.faces.codes([(index + 1) % len(self.faces)])
-        return FaceBatch(**item, target_codes=transfer_expression(item["codes"], following))
+        following = self.faces.truth([(index + 1) % len(self.faces)])
+        return FaceBatch(
+            **item,
+            target_codes=transfer_expression(item["codes"], following["codes"]),
+            target_label=following["label"][0],
+            target_va=following["va"][0],
+        )

@@ -12,6 +12,7 @@ from typing import Any
 import lightning as L
 from lightning.pytorch.cli import LightningCLI
 
+from diffrig_emo.callbacks import find_last_checkpoint
 from diffrig_emo.io.checkpoints import read_checkpoint
 from diffrig_emo.utils.devices import choose_device, choose_precision
 
@@ -21,11 +22,13 @@ _CHECKPOINT_WORDS = ("best", "last", "hpc", "registry")  # Lightning finds these
 class FaceCLI(LightningCLI):
     """Lightning's command line for this library's modules.
 
-    It adds three things: shipped configs by bare name (`--config fit_synthetic_64.yaml`), a precision that
-    follows the device when none is given, and checkpoints read with `weights_only=True`.
+    It adds four things: shipped configs by bare name (`--config fit_synthetic_64.yaml`), a precision that
+    follows the device when none is given, checkpoints read with `weights_only=True`, and `--ckpt_path last` for the
+    newest `last.ckpt` of any run below `trainer.default_root_dir` (Lightning looks into the new run's folder only).
     """
 
     def __init__(self, args: Sequence[str] | None = None, run: bool = True) -> None:
+        self._has_verb = run
         super().__init__(
             L.LightningModule,
             L.LightningDataModule,
@@ -38,6 +41,12 @@ class FaceCLI(LightningCLI):
             run=run,
         )
 
+    def add_arguments_to_parser(self, parser: Any) -> None:
+        """Without a verb, let pass what `fit` writes to `config.yaml` for itself alone."""
+        if not self._has_verb:
+            parser.add_argument("--ckpt_path", default=None, help="ignored")
+            parser.add_argument("--weights_only", type=bool | None, default=None, help="ignored")
+
     def parse_arguments(self, parser: Any, args: Any) -> None:
         """Replace bare names of shipped configs by their paths, then parse."""
         words = sys.argv[1:] if args is None else args
@@ -47,15 +56,37 @@ class FaceCLI(LightningCLI):
             return
         self.config[verb].weights_only = True
         checkpoint = self.config[verb].ckpt_path
+        if checkpoint == "last":
+            found = find_last_checkpoint(self.config[verb].trainer.default_root_dir or ".")
+            checkpoint = self.config[verb].ckpt_path = "last" if found is None else str(found)
         if checkpoint is not None and checkpoint.partition(":")[0] not in _CHECKPOINT_WORDS:
             try:
                 read_checkpoint(checkpoint)
             except (FileNotFoundError, ValueError) as error:
                 raise SystemExit(f"diffrig-emo {verb}: {error}") from error
+            settings = (self.config[verb].get("model") or {}).get("init_args") or {}
+            for name in ("initial_weights", "encoder_weights"):
+                if settings.get(name) is not None:  # the checkpoint's are later, and the earlier file may be gone
+                    settings[name] = None
+
+    def instantiate_classes(self) -> None:
+        """Build what the config describes; a part that refuses its settings is heard in its own words."""
+        try:
+            super().instantiate_classes()
+        except ValueError as error:
+            cause = error.__cause__  # jsonargparse wraps it in a list of the types that it tried
+            if not isinstance(cause, OSError | ValueError):
+                raise
+            if self.subcommand:
+                raise SystemExit(f"diffrig-emo {self.subcommand}: {cause}") from error
+            raise cause from None
 
     def before_instantiate_classes(self) -> None:
-        """Choose the precision by the device where the user did not."""
+        """Choose the precision by the device where the user did not; `enable_checkpointing=false` means all of them."""
         config = self.config[self.subcommand] if self.subcommand else self.config
+        if config.trainer.enable_checkpointing is False:  # Lightning refuses a config with such a callback
+            callbacks = config.trainer.callbacks or []
+            config.trainer.callbacks = [c for c in callbacks if not c.class_path.endswith("Checkpoint")]
         if config.trainer.precision is None:
             accelerator = config.trainer.accelerator
             device = choose_device() if accelerator == "auto" else {"gpu": "cuda"}.get(accelerator, accelerator)
