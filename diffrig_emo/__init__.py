@@ -20,7 +20,14 @@ if TYPE_CHECKING:
         SyntheticFacesDataModule,
     )
     from diffrig_emo.diffusion import ConditionedUNet, ddim_invert, ddim_sample, dpm_solver_sample
-    from diffrig_emo.modules import FaceDiffusion, FaceEncoder, FaceRenderer, GlobalEncoder
+    from diffrig_emo.modules import (
+        BetaPreservation,
+        ExpressionRecognizer,
+        FaceDiffusion,
+        FaceEncoder,
+        FaceRenderer,
+        GlobalEncoder,
+    )
     from diffrig_emo.morphable import (
         DECA,
         EMOCA,
@@ -51,7 +58,14 @@ _ROOMS = {
         "FFHQDataModule",
         "SyntheticFacesDataModule",
     ),
-    "modules": ("FaceDiffusion", "FaceEncoder", "FaceRenderer", "GlobalEncoder"),
+    "modules": (
+        "BetaPreservation",
+        "ExpressionRecognizer",
+        "FaceDiffusion",
+        "FaceEncoder",
+        "FaceRenderer",
+        "GlobalEncoder",
+    ),
 }
 _ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}
 
@@ -62,10 +76,12 @@ __all__ = [
     "AffectNetDataModule",
     "AlbumDataModule",
     "BackboneEncoder",
+    "BetaPreservation",
     "BufferRenderer",
     "CombinedDataModule",
     "ConditionedUNet",
     "Conditioning",
+    "ExpressionRecognizer",
     "FFHQDataModule",
     "FaceBatch",
     "FaceCodes",

@@ -5,7 +5,7 @@ from diffrig_emo.datasets.album import Album
 from diffrig_emo.datasets.combined import CombinedFaces
 from diffrig_emo.datasets.diffusionrig_lmdb import DiffusionRigLMDB
 from diffrig_emo.datasets.ffhq import FFHQ
-from diffrig_emo.datasets.sampling import BalancedSampler
+from diffrig_emo.datasets.sampling import BalancedSampler, ShuffledSampler
 from diffrig_emo.datasets.store import CodeStore
 from diffrig_emo.datasets.store_lock import StoreLockedError
 from diffrig_emo.datasets.store_merge import merge
@@ -19,6 +19,7 @@ __all__ = [
     "CodeStore",
     "CombinedFaces",
     "DiffusionRigLMDB",
+    "ShuffledSampler",
     "StoreLockedError",
     "StoreWriter",
     "merge",

@@ -51,6 +51,7 @@ def ddim_sample(
     prediction_type: PredictionType = "eps",
     eta: float = 0.0,
     clip: bool = True,
+    end: float = 1.0,
     generator: Generators | None = None,
     callback: Callback | None = None,
 ) -> Float[Tensor, "batch ..."]:
@@ -59,7 +60,7 @@ def ddim_sample(
         x_to = sqrt(a_to) x_0 + sqrt(1 - a_to - s^2) eps + s z,
         s = eta sqrt((1 - a_to) / (1 - a)) sqrt(1 - a / a_to)
 
-    The last step goes to a_to = 1, that is, it returns x_0.
+    The last step goes to a_to = `end`; at 1 it returns x_0.
 
     Args:
         denoiser: callable (x_t, t) -> prediction.
@@ -69,6 +70,7 @@ def ddim_sample(
         prediction_type: what the denoiser predicts.
         eta: 0 is deterministic, 1 as random as ancestral sampling.
         clip: clamp x_0 to [-1, 1] at each step and derive eps from it again; turn off for latents.
+        end: alphas_cumprod of the level that the last step goes to: 1 is the clean picture, less stops on the way.
         generator: source of z when eta > 0, one or one per face (`face_generators`).
         callback: called with a `SamplerStep` after each step.
 
@@ -91,7 +93,7 @@ def ddim_sample(
     levels = _levels(schedule, timesteps)
     x_t = noise
     for number, i in enumerate(reversed(range(len(timesteps)))):
-        a, a_to = levels[i], levels[i - 1] if i > 0 else 1.0
+        a, a_to = levels[i], levels[i - 1] if i > 0 else end
         x_0, eps = _predict(denoiser, x_t, timesteps[i], a, prediction_type, clip)
         variance = eta**2 * (1 - a_to) / (1 - a) * (1 - a / a_to)
         x_t = math.sqrt(a_to) * x_0 + math.sqrt(max(1 - a_to - variance, 0.0)) * eps
@@ -111,12 +113,13 @@ def ddim_invert(
     *,
     prediction_type: PredictionType = "eps",
     clip: bool = True,
+    end: float = 0.0,
     callback: Callback | None = None,
 ) -> Float[Tensor, "batch ..."]:
     """Find the noise from which `ddim_sample` paints these pictures: DDIM run upwards.
 
     Diffusion Autoencoders' stochastic encoder (Preechakul et al. 2022, eq. 8): pictures are taken as x_t at the
-    first timestep, and the last step goes to a_to = 0, so the result is exactly the last eps.
+    first timestep, and the last step goes to a_to = `end`; at 0 the result is exactly the last eps.
 
     Args:
         denoiser: callable (x_t, t) -> prediction, with the conditions of these pictures.
@@ -125,6 +128,7 @@ def ddim_invert(
         timesteps: ascending training steps to visit; sampling back may use another grid.
         prediction_type: what the denoiser predicts.
         clip: clamp the implied x_0 to [-1, 1] at each step and derive eps from it again.
+        end: alphas_cumprod of the level that the last step goes to: 0 is pure noise, more stops on the way.
         callback: called with a `SamplerStep` after each step.
 
     Returns:
@@ -136,7 +140,7 @@ def ddim_invert(
     levels = _levels(schedule, timesteps)
     x_t = x_0
     for i, a in enumerate(levels):
-        a_to = levels[i + 1] if i + 1 < len(levels) else 0.0
+        a_to = levels[i + 1] if i + 1 < len(levels) else end
         clean, eps = _predict(denoiser, x_t, timesteps[i], a, prediction_type, clip)
         x_t = math.sqrt(a_to) * clean + math.sqrt(1 - a_to) * eps
         if callback is not None:

@@ -1,6 +1,20 @@
 """Losses: functions, and thin modules around them."""
 
+from diffrig_emo.losses.agreement import concordance_loss, correlation_loss
 from diffrig_emo.losses.codes import CodeLoss
 from diffrig_emo.losses.diffusion import LossWeighting, MinSNRWeighting, P2Weighting
+from diffrig_emo.losses.emotion import EmotionLoss, class_weights
+from diffrig_emo.losses.preservation import PreservationLoss, measure_floor
 
-__all__ = ["CodeLoss", "LossWeighting", "MinSNRWeighting", "P2Weighting"]
+__all__ = [
+    "CodeLoss",
+    "EmotionLoss",
+    "LossWeighting",
+    "MinSNRWeighting",
+    "P2Weighting",
+    "PreservationLoss",
+    "class_weights",
+    "concordance_loss",
+    "correlation_loss",
+    "measure_floor",
+]

@@ -3,24 +3,29 @@
 from diffrig_emo.morphable.backbone_encoder import BackboneEncoder
 from diffrig_emo.morphable.base import FaceModel, MorphableEncoder, TextureModel
 from diffrig_emo.morphable.deca import DECA
+from diffrig_emo.morphable.descent_encoder import DescentEncoder, OrientedGradients
+from diffrig_emo.morphable.descent_fit import fit_descent
 from diffrig_emo.morphable.detail import DetailDecoder
 from diffrig_emo.morphable.emoca import EMOCA
 from diffrig_emo.morphable.flame import FLAME
-from diffrig_emo.morphable.licensed import keep_out_of_checkpoints
 from diffrig_emo.morphable.synthetic_head import SyntheticHead, SyntheticTexture
 from diffrig_emo.morphable.texture import FlameTexture
+from diffrig_emo.utils.licensed import keep_out_of_checkpoints
 
 __all__ = [
     "DECA",
     "EMOCA",
     "FLAME",
     "BackboneEncoder",
+    "DescentEncoder",
     "DetailDecoder",
     "FaceModel",
     "FlameTexture",
     "MorphableEncoder",
+    "OrientedGradients",
     "SyntheticHead",
     "SyntheticTexture",
     "TextureModel",
+    "fit_descent",
     "keep_out_of_checkpoints",
 ]

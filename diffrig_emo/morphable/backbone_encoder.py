@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import timm
-import torch
 from torch import nn
 
 from diffrig_emo.morphable.base import MorphableEncoder
+from diffrig_emo.morphable.code_vector import CodeVector
 from diffrig_emo.structures import FaceCodes, FaceCrop, StructError
-from diffrig_emo.structures.codes import EVEN_LIGHT
 from diffrig_emo.transforms.ranges import to_signed
-
-
-class _Group(NamedTuple):
-    """A slice of the network's output, and the typical spread of the code that it becomes."""
-
-    size: int
-    spread: float
 
 
 class BackboneEncoder(MorphableEncoder):
@@ -59,18 +51,10 @@ class BackboneEncoder(MorphableEncoder):
         super().__init__()
         self.space = space
         self.image_size = image_size
-        self.cam_scale = cam_scale
-        self.groups = {
-            "shape": _Group(n_shape, 1.0),
-            "tex": _Group(n_tex, 1.0),
-            "exp": _Group(n_exp, 0.5),
-            "pose": _Group(6, 0.3),
-            "cam": _Group(3, 0.1),
-            "light": _Group(27, 0.5),
-        }
+        self.code_vector = CodeVector(n_shape, n_tex, n_exp, space, cam_scale)
         backbone: Any = timm.create_model(model_name, pretrained=pretrained, num_classes=0)
         self.backbone: nn.Module = backbone
-        self.head = nn.Linear(backbone.num_features, sum(group.size for group in self.groups.values()))
+        self.head = nn.Linear(backbone.num_features, self.code_vector.size)
         nn.init.normal_(self.head.weight, std=0.01)
         nn.init.zeros_(self.head.bias)
 
@@ -87,12 +71,4 @@ class BackboneEncoder(MorphableEncoder):
                 "resize the crop, or build the encoder with that image_size"
             )
         outputs = self.head(self.backbone(to_signed(crop.image)))
-        parts = torch.split(outputs, [group.size for group in self.groups.values()], dim=1)
-        codes = {name: g.spread * part for (name, g), part in zip(self.groups.items(), parts, strict=True)}
-        log_scale, shift = codes["cam"][:, :1], codes["cam"][:, 1:]
-        codes["cam"] = torch.cat([self.cam_scale * torch.exp(log_scale), 0.2 * shift], dim=1)
-        light = codes["light"].reshape(-1, 9, 3)
-        even = torch.zeros_like(light)
-        even[:, 0] = EVEN_LIGHT
-        codes["light"] = light + even
-        return FaceCodes(space=self.space, tform=crop.tform, **codes)
+        return self.code_vector.unpack(outputs, crop.tform)

@@ -1,0 +1,251 @@
+"""Stage one against stage two, where the truth is known, measured by an encoder that neither was trained with."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
+
+from diffrig_emo.conditioning import BufferConditioner
+from diffrig_emo.conditioning.reencode import reencode
+from diffrig_emo.datamodules.synthetic import SyntheticFacesDataModule
+from diffrig_emo.datamodules.synthetic_album import SyntheticAlbumDataModule
+from diffrig_emo.io.atomic import atomic_path
+from diffrig_emo.io.images import write_image
+from diffrig_emo.losses import PreservationLoss, measure_floor
+from diffrig_emo.modules import BetaPreservation, FaceDiffusion
+from diffrig_emo.morphable import MorphableEncoder
+from diffrig_emo.synthesis import SyntheticFaces
+from diffrig_emo.transforms.edits import transfer_expression
+from diffrig_emo.workflows.experiment import Experiment, load_experiment
+from diffrig_emo.workflows.report import picture_grid
+from diffrig_emo.workflows.study_judge import StudyFaces
+from diffrig_emo.workflows.study_parts import PEOPLE, TEST_FACES, StudyParts, quiet, study_parts
+
+CHAINS = {
+    "stage_two_one_step": ["--model.init_args.chain=diffrig_emo.diffusion.OneStepEdit"],
+    "stage_two_truncated": [],
+    "stage_two_inversion": ["--model.init_args.chain=diffrig_emo.diffusion.InversionEdit"],
+}
+"""The strategies of stage two, as options of its config."""
+
+COLUMNS = ("expression_error", "beta_drift", "texture_drift", "pose_drift", "light_drift", "psnr", "psnr_changed",
+           "ssim", "emotion_accuracy")  # fmt: skip
+
+
+def study(
+    output: str = "study_output",
+    seeds: Sequence[int] = (0, 1, 2),
+    cache: str | None = None,
+    steps: int = 150,
+    faces: int = 48,
+    encoder_faces: int = 24000,
+    rig_steps: int = 2000,
+    recognizer_steps: int = 4000,
+    train_faces: int = 2500,
+    num_inference_steps: int = 20,
+) -> None:
+    """Compare stage one, stage two by each strategy, and their controls on synthetic faces.
+
+    Encoders, recogniser and stage one are trained once and kept in the cache; every seed then trains control, the
+    strategies of stage two and a personalised rig, and measures them on people of its own. A seed that is finished is
+    not run again.
+
+    Args:
+        output: folder for study.json, one JSON file per seed, and pictures.
+        seeds: seeds of training and of the test faces.
+        cache: folder of the parts trained once; None is `cache` in the output folder.
+        steps: optimizer steps of every system after stage one.
+        faces: test faces per seed.
+        encoder_faces: photographs that each encoder learns from.
+        rig_steps: optimizer steps of stage one.
+        recognizer_steps: optimizer steps of the emotion recogniser.
+        train_faces: photographs that rig and recogniser learn from.
+        num_inference_steps: DDIM steps of every edit.
+
+    Raises:
+        ValueError: when a number is too small, before any work starts.
+    """
+    least = {"steps": 1, "faces": 8, "encoder_faces": 4, "rig_steps": 1, "recognizer_steps": 1, "train_faces": 32}
+    for name, minimum in least.items():
+        if locals()[name] < minimum:
+            raise ValueError(f"study: {name} must be at least {minimum}, got {locals()[name]}")
+    if not seeds:
+        raise ValueError("study: seeds must name at least one seed")
+    console = Console()
+    folder = Path(output)
+    folder.mkdir(parents=True, exist_ok=True)
+    home = Path(cache) if cache else folder / "cache"
+    parts = study_parts(home, encoder_faces, rig_steps, recognizer_steps, train_faces)
+    for name, r2 in parts.r2.items():
+        console.print(f"{name}: held-out R2 " + ", ".join(f"{k} {v:.2f}" for k, v in r2.items()))
+    data = SyntheticFacesDataModule(num_train=train_faces, num_val=8, num_test=8, batch_size=8)
+    budget = Budget(steps, faces, num_inference_steps, home)
+    for seed in seeds:
+        path = folder / f"seed_{seed}.json"
+        if path.is_file():
+            console.print(f"seed {seed}: done before, {path}")
+            continue
+        console.rule(f"Seed {seed}")
+        started = time.perf_counter()
+        figures, pictures = run_seed(parts, data, seed, budget)
+        figures["seconds"] = {"total": time.perf_counter() - started}
+        write_image(folder / f"seed_{seed}.png", picture_grid([pictures], rows=6))
+        _write_json(path, figures)
+    results = [json.loads((folder / f"seed_{seed}.json").read_text(encoding="utf-8")) for seed in seeds]
+    table = aggregate(results)
+    _write_json(folder / "study.json", {**table, "encoder_r2": parts.r2})
+    _print_table(console, table)
+
+
+@dataclasses.dataclass(frozen=True)
+class Budget:
+    """What a seed may cost."""
+
+    steps: int
+    """Optimizer steps of every system after stage one."""
+    faces: int
+    """Test faces."""
+    num_inference_steps: int
+    """DDIM steps of every edit."""
+    folder: Path
+    """Where Lightning may write."""
+
+
+def run_seed(
+    parts: StudyParts, data: SyntheticFacesDataModule, seed: int, budget: Budget
+) -> tuple[dict[str, dict[str, float]], dict[str, Tensor]]:
+    """Train and measure every system once.
+
+    Returns:
+        Figures by system, and the pictures of some systems by name.
+    """
+    stage_one = load_experiment("fit_synthetic_64.yaml", _further(parts, seed, budget)).model
+    assert isinstance(stage_one, FaceDiffusion)
+    stage_one.eval()
+    bridge = next(c for c in stage_one.conditioners if isinstance(c, BufferConditioner))
+    test = StudyFaces(SyntheticFaces(budget.faces, seed=TEST_FACES + seed), range(budget.faces), bridge)
+
+    def measure(task: StudyFaces, edit: Tensor, emotions: Tensor | None = None) -> dict[str, float]:
+        return task.figures(edit, emotions, parts.judge, parts.guide, parts.recognizer)
+
+    image = test.batch["image"]
+    figures = {
+        "source": measure(test, image, image),
+        "true_edit": measure(test, test.true_edit),
+        "render_delta": measure(test, (image + test.render_change).clamp(0, 1)),
+    }
+    pictures = {"source": image, "true edit": test.clean_edit}
+    for name, rig in _systems(parts, data, seed, budget, stage_one):
+        edit = rig.edit(test.batch, codes=test.target)
+        figures[name] = measure(test, edit, rig.edit(test.batch, codes=test.emotions))
+        figures[f"{name}_noise"] = measure(test, rig.edit(test.batch, codes=test.target, start="noise"))
+        pictures[name.replace("_", " ")] = edit
+    personal, album = _personalised(parts, seed, budget)
+    person = StudyFaces(album.faces, album.test_photos, bridge)
+    for name, rig in (("personalised", personal), ("stage_one_person", stage_one)):
+        edit, emotions = (rig.edit(person.batch, codes=codes) for codes in (person.target, person.emotions))
+        figures[name] = measure(person, edit, emotions)
+    figures["true_edit_person"] = measure(person, person.true_edit)
+    return figures, pictures
+
+
+def aggregate(results: Sequence[dict[str, dict[str, float]]]) -> dict[str, dict[str, dict[str, float]]]:
+    """Mean and standard deviation over seeds: {system: {metric: {mean, std, n}}}.
+
+    Example:
+        >>> aggregate([{"source": {"psnr": 1.0}}, {"source": {"psnr": 3.0}}])["source"]["psnr"]
+        {'mean': 2.0, 'std': 1.4142135623730951, 'n': 2}
+    """
+    table: dict[str, dict[str, dict[str, float]]] = {}
+    for system, metrics in results[0].items():
+        table[system] = {}
+        for metric in metrics:
+            values = [r[system][metric] for r in results]
+            mean = sum(values) / len(values)
+            spread = sum((v - mean) ** 2 for v in values) / (len(values) - 1) if len(values) > 1 else 0.0
+            table[system][metric] = {"mean": mean, "std": math.sqrt(spread), "n": len(values)}
+    return table
+
+
+def _systems(
+    parts: StudyParts, data: SyntheticFacesDataModule, seed: int, budget: Budget, stage_one: FaceDiffusion
+) -> Iterator[tuple[str, FaceDiffusion]]:
+    """Stage one, and what is made of it, one after the other, so that one rig at a time is in memory."""
+    yield "stage_one", stage_one
+    data.seed = seed  # the order of training; the faces stay
+    data.setup("fit")
+    further = [*_further(parts, seed, budget), "--data=data/synthetic_64.yaml"]
+    control = load_experiment(
+        "fit_personal_synthetic_64.yaml", [*further, "--model.init_args.optimizer.init_args.lr=2e-4"]
+    )
+    yield "control", _train(control, data)
+    floor = _floor(parts.guide)
+    for name, options in CHAINS.items():
+        options = [*further, *options, f"--model.init_args.encoder_weights={parts.guide_path}"]
+        run = load_experiment("fit_beta_preservation_synthetic_64.yaml", options)
+        assert isinstance(run.model, BetaPreservation)
+        run.model.preservation = PreservationLoss(floor=floor)
+        yield name, _train(run, data)
+
+
+def _personalised(parts: StudyParts, seed: int, budget: Budget) -> tuple[FaceDiffusion, SyntheticAlbumDataModule]:
+    """A rig that has learned one test person, and that person's album."""
+    options = [*_further(parts, seed, budget), f"--data.init_args.seed={PEOPLE + seed}"]
+    run = load_experiment("fit_personal_synthetic_64.yaml", [*options, "--data.init_args.num_test=16"])
+    assert isinstance(run.data, SyntheticAlbumDataModule)
+    return _train(run, run.data), run.data
+
+
+def _further(parts: StudyParts, seed: int, budget: Budget) -> list[str]:
+    """Options of every training that starts from stage one."""
+    return [
+        *quiet(budget.folder, seed, budget.steps, average=0.95),
+        f"--model.init_args.initial_weights={parts.rig}",
+        f"--model.init_args.seed={seed}",
+        f"--model.init_args.num_inference_steps={budget.num_inference_steps}",
+    ]
+
+
+def _train(run: Experiment, data: L.LightningDataModule) -> FaceDiffusion:
+    assert isinstance(run.model, FaceDiffusion)
+    run.trainer.fit(run.model, datamodule=data)
+    return run.model.eval()
+
+
+@torch.no_grad()
+def _floor(guide: MorphableEncoder, faces: int = 64) -> dict[str, float]:
+    """What the training encoder reads off true edits of training people: no test face is looked at."""
+    people = SyntheticFaces(faces)  # the first of the rig's own
+    batch = next(people.batches(faces))
+    codes = batch["codes"]
+    donors = torch.arange(faces).roll(-1)
+    true_edit = people.photograph(range(faces), codes=transfer_expression(codes, codes[donors]))
+    before, after = reencode(guide, batch["image"]), reencode(guide, true_edit)
+    return measure_floor(before, after, transfer_expression(before, before[donors]))
+
+
+def _write_json(path: Path, content: dict[str, Any]) -> None:
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def _print_table(console: Console, table: dict[str, dict[str, dict[str, float]]]) -> None:
+    shown = Table(title="Edits of held-out faces, read by the judge")
+    for name in ("", *COLUMNS):
+        shown.add_column(name.replace("_", " "), justify="left" if not name else "right")
+    for system, metrics in table.items():
+        cells = [metrics.get(name) for name in COLUMNS]
+        if any(cells):
+            shown.add_row(system, *("" if c is None else f"{c['mean']:.3g}±{c['std']:.1g}" for c in cells))
+    console.print(shown)

@@ -1,0 +1,170 @@
+"""What the study needs before it starts: two encoders, a recogniser and a rig, made once and kept."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from diffrig_emo.datamodules.synthetic import FacesInMemory, SyntheticFacesDataModule
+from diffrig_emo.io.atomic import atomic_path
+from diffrig_emo.io.checkpoints import load_part
+from diffrig_emo.modules import ExpressionRecognizer, FaceDiffusion
+from diffrig_emo.morphable import DescentEncoder, OrientedGradients, SyntheticHead, fit_descent
+from diffrig_emo.structures import FaceCodes, FaceCrop
+from diffrig_emo.synthesis import SyntheticFaces
+from diffrig_emo.synthesis.mirror import mirrored_codes
+from diffrig_emo.workflows.experiment import Experiment, load_experiment
+
+# Seeds of SyntheticFaces: nobody of one set is met in another. The rig's own are 0, 1 and 2.
+GUIDE_FACES, JUDGE_FACES, ENCODER_VALIDATION, TEST_FACES = 110, 120, 130, 900
+RECOGNIZER_SEED = 50  # of SyntheticFacesDataModule: faces 150, 151 and 152
+PEOPLE = 400  # of SyntheticAlbumDataModule: from faces 1202 on
+
+
+@dataclasses.dataclass(frozen=True)
+class StudyParts:
+    """Trained once, shared by all seeds and systems."""
+
+    guide: DescentEncoder
+    """The encoder that stage two is trained to please."""
+    judge: DescentEncoder
+    """The encoder that results are measured with: other features, vertices and faces."""
+    recognizer: ExpressionRecognizer
+    """Reads emotions; trained on other faces than the rig."""
+    rig: Path
+    """Checkpoint of stage one."""
+    guide_path: Path
+    """Checkpoint of the guide, as `BetaPreservation(encoder_weights=...)` takes it."""
+    r2: dict[str, dict[str, float]]
+    """Held-out R^2 of both encoders, by group."""
+
+
+def study_parts(cache: Path, encoder_faces: int, rig_steps: int, recognizer_steps: int, train_faces: int) -> StudyParts:
+    """Make what is not in the cache yet.
+
+    Args:
+        cache: folder that keeps the parts; delete a file to have it made anew.
+        encoder_faces: photographs that each encoder learns from, before mirroring.
+        rig_steps: optimizer steps of stage one.
+        recognizer_steps: optimizer steps of the recogniser.
+        train_faces: photographs that stage one and the recogniser learn from.
+    """
+    cache.mkdir(parents=True, exist_ok=True)
+    guide, judge = build_guide(), build_judge()
+    for name, encoder, seed in (("guide", guide, GUIDE_FACES), ("judge", judge, JUDGE_FACES)):
+        path = cache / f"{name}.ckpt"
+        if not path.is_file():
+            _fit_encoder(encoder, seed, encoder_faces)
+            with atomic_path(path) as temporary:
+                torch.save({"state_dict": {f"encoder.{k}": v for k, v in encoder.state_dict().items()}}, temporary)
+        load_part(encoder, path, "encoder", name)
+        encoder.eval()
+    rig = cache / "stage_one.ckpt"
+    if not rig.is_file():
+        options = [*quiet(cache, 0, rig_steps, average=0.995), *_sizes(0, rig_steps, train_faces)]
+        _fit(load_experiment("fit_synthetic_64.yaml", options), FaceDiffusion, rig)
+    recognizer_path = cache / "recognizer.ckpt"
+    options = [*quiet(cache, 0, recognizer_steps), *_sizes(RECOGNIZER_SEED, recognizer_steps, train_faces)]
+    run = load_experiment("fit_recognizer_synthetic_64.yaml", options)
+    assert isinstance(run.model, ExpressionRecognizer)
+    if not recognizer_path.is_file():
+        _fit(run, ExpressionRecognizer, recognizer_path)
+    load_part(run.model.recognizer, recognizer_path, "recognizer", "recognizer")
+    r2 = {"guide": encoder_r2(guide), "judge": encoder_r2(judge)}
+    return StudyParts(guide, judge, run.model.eval(), rig, cache / "guide.ckpt", r2)
+
+
+def build_guide() -> DescentEncoder:
+    """The training encoder, as in `model/beta_preservation_synthetic_64.yaml`, without weights."""
+    return DescentEncoder(SyntheticHead(), features=OrientedGradients(), n_points=700)
+
+
+def build_judge() -> DescentEncoder:
+    """The judge, without weights: finer features at other vertices."""
+    return DescentEncoder(SyntheticHead(), features=OrientedGradients(smoothing=1), n_points=900, coarse_size=24)
+
+
+def quiet(folder: Path, seed: int, steps: int, average: float | None = None) -> list[str]:
+    """Options of a run of the study: no logger, no checkpoints or pictures of its own.
+
+    Args:
+        folder: where Lightning may write.
+        seed: of everything that is global.
+        steps: optimizer steps.
+        average: decay of the average of the weights; None averages nothing.
+    """
+    callbacks = (
+        [] if average is None else [{"class_path": "diffrig_emo.callbacks.WeightEMA", "init_args": {"decay": average}}]
+    )
+    return [
+        f"--seed_everything={seed}",
+        "--trainer.logger=false",
+        "--trainer.enable_checkpointing=false",
+        "--trainer.num_sanity_val_steps=0",
+        "--trainer.limit_val_batches=0",
+        "--trainer.enable_model_summary=false",
+        f"--trainer.callbacks={json.dumps(callbacks)}",
+        f"--trainer.default_root_dir={folder}",
+        f"--trainer.max_steps={steps}",
+    ]
+
+
+@torch.no_grad()
+def encoder_r2(encoder: DescentEncoder, faces: int = 512) -> dict[str, float]:
+    """Share of the variance that an encoder explains on held-out faces.
+
+    `shape` and `exp` are measured on the face's vertices, neutral or of mean shape, where a coefficient counts by what
+    it moves; `shape_codes` and `exp_codes` on the coefficients.
+    """
+    batch = next(SyntheticFaces(faces, encoder.image_size, ENCODER_VALIDATION).batches(faces))
+    true = batch["codes"]
+    read = encoder(FaceCrop(image=batch["image"]))
+    figures = {f"{g}_codes": _r2(getattr(read, g), getattr(true, g)) for g in ("shape", "exp")}
+    for group in ("shape", "exp"):
+        figures[group] = _r2(_vertices(read, group), _vertices(true, group))
+    for group in ("tex", "light", "global_rotation"):
+        figures[group] = _r2(getattr(read, group), getattr(true, group))
+    return figures
+
+
+def _sizes(seed: int, steps: int, train_faces: int) -> list[str]:
+    return [
+        f"--model.init_args.lr_scheduler.init_args.total_steps={steps}",
+        f"--data.init_args.num_train={train_faces}",
+        f"--data.init_args.seed={seed}",
+    ]
+
+
+def _vertices(codes: FaceCodes, group: str) -> Tensor:
+    head = SyntheticHead()
+    plain = FaceCodes.zeros(
+        codes.batch_size, n_shape=head.n_shape, n_tex=codes.tex.shape[1], n_exp=head.n_exp, space=head.space
+    )
+    vertices: Tensor = head(plain.replace(**{group: getattr(codes, group)})).vertices
+    return vertices[:, head.regions["face"]]
+
+
+def _r2(read: Tensor, true: Tensor) -> float:
+    return float(1 - (read - true).square().sum() / (true - true.mean(dim=0)).square().sum())
+
+
+def _fit_encoder(encoder: DescentEncoder, seed: int, faces: int) -> None:
+    made = FacesInMemory(SyntheticFaces(faces, encoder.image_size, seed))
+    codes = FaceCodes.cat([item["codes"] for item in made.items])
+    images = torch.stack([made.pictures, made.pictures.flip(-1)], dim=1).flatten(0, 1)
+    both = FaceCodes.cat([codes, mirrored_codes(codes)])
+    # Every face beside its mirror image: halves of the fit are then halves of the people too.
+    order = torch.arange(2 * faces).view(2, faces).T.flatten()
+    fit_descent(encoder, images, both[order])
+
+
+def _fit(run: Experiment, kind: type[FaceDiffusion] | type[ExpressionRecognizer], path: Path) -> None:
+    assert isinstance(run.model, kind)
+    assert isinstance(run.data, SyntheticFacesDataModule)
+    run.trainer.fit(run.model, datamodule=run.data)
+    with atomic_path(path) as temporary:
+        run.trainer.save_checkpoint(temporary, weights_only=True)
