@@ -11,6 +11,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from diffrig_emo.callbacks import ConditionSensitivity, ImageGrid
 from diffrig_emo.conditioning.buffers import BufferConditioner
 from diffrig_emo.datamodules.synthetic import SyntheticFacesDataModule
 from diffrig_emo.io.atomic import atomic_path
@@ -177,6 +178,9 @@ def _for_steps(steps: int) -> list[str]:
 def _fit(run: Experiment, data: SyntheticFacesDataModule, folder: Path, kind: type[Any]) -> Any:
     if not isinstance(run.model, kind):
         raise TypeError(f"demo: the shipped config describes a {type(run.model).__name__}, not a {kind.__name__}")
+    # What watches a long training would cost a short one a tenth of its time.
+    trainer: Any = run.trainer
+    trainer.callbacks = [c for c in trainer.callbacks if not isinstance(c, ImageGrid | ConditionSensitivity)]
     run.trainer.fit(run.model, datamodule=data)
     folder.mkdir(parents=True, exist_ok=True)
     with atomic_path(folder / "config.yaml") as path:

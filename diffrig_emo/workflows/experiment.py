@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import sys
+import typing
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
@@ -28,6 +30,7 @@ class FaceCLI(LightningCLI):
     """
 
     def __init__(self, args: Sequence[str] | None = None, run: bool = True) -> None:
+        _keep_counts_whole()
         self._has_verb = run
         super().__init__(
             L.LightningModule,
@@ -91,6 +94,18 @@ class FaceCLI(LightningCLI):
             accelerator = config.trainer.accelerator
             device = choose_device() if accelerator == "auto" else {"gpu": "cuda"}.get(accelerator, accelerator)
             config.trainer.precision = choose_precision(device)
+
+
+def _keep_counts_whole() -> None:
+    """Let `--trainer.limit_train_batches=1` be one batch, whatever was imported before.
+
+    Python keeps one object for Optional[Union[int, float]] and Optional[Union[float, int]], whichever came first. Where
+    another library's came first, the parser would read 1 as 1.0, which to Lightning means all batches.
+    """
+    annotations = inspect.unwrap(L.Trainer.__init__).__annotations__
+    for name, annotation in annotations.items():
+        if set(typing.get_args(annotation)) == {int, float, type(None)}:
+            annotations[name] = int | float | None
 
 
 @dataclasses.dataclass(frozen=True)

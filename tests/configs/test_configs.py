@@ -1,6 +1,8 @@
 """Every shipped YAML builds, and runs a step through the real command line."""
 
+import inspect
 from pathlib import Path
+from typing import Union
 
 import lightning as L
 import pytest
@@ -107,3 +109,12 @@ def test_load_experiment_gives_what_the_config_describes(tmp_path):
     assert experiment.trainer.max_steps == 7
     assert yaml.safe_load(experiment.config)["trainer"]["max_steps"] == 7
     assert experiment.data.image_size == 64
+
+
+def test_one_batch_is_one_batch_whatever_was_imported_before(monkeypatch, tmp_path):
+    annotations = inspect.unwrap(L.Trainer.__init__).__annotations__
+    for name in ("limit_train_batches", "limit_val_batches"):
+        monkeypatch.setitem(annotations, name, Union[float, int, None])  # noqa: UP007
+    options = ["--trainer.limit_train_batches=1", "--trainer.limit_val_batches=0.5", "--trainer.logger=false"]
+    trainer = load_experiment("fit_synthetic_64.yaml", [*options, f"--trainer.default_root_dir={tmp_path}"]).trainer
+    assert (repr(trainer.limit_train_batches), repr(trainer.limit_val_batches)) == ("1", "0.5")
