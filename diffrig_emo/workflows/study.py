@@ -50,6 +50,7 @@ def study(
     steps: int = 150,
     faces: int = 48,
     encoder_faces: int = 24000,
+    encoder_points: int = 700,
     rig_steps: int = 2000,
     recognizer_steps: int = 4000,
     train_faces: int = 2500,
@@ -68,6 +69,7 @@ def study(
         steps: optimizer steps of every system after stage one.
         faces: test faces per seed.
         encoder_faces: photographs that each encoder learns from.
+        encoder_points: vertices at which the training encoder looks; the judge looks at more.
         rig_steps: optimizer steps of stage one.
         recognizer_steps: optimizer steps of the emotion recogniser.
         train_faces: photographs that rig and recogniser learn from.
@@ -76,7 +78,15 @@ def study(
     Raises:
         ValueError: when a number is too small, before any work starts.
     """
-    least = {"steps": 1, "faces": 8, "encoder_faces": 4, "rig_steps": 1, "recognizer_steps": 1, "train_faces": 32}
+    least = {
+        "steps": 1,
+        "faces": 8,
+        "encoder_faces": 4,
+        "encoder_points": 7,
+        "rig_steps": 1,
+        "recognizer_steps": 1,
+        "train_faces": 32,
+    }
     for name, minimum in least.items():
         if locals()[name] < minimum:
             raise ValueError(f"study: {name} must be at least {minimum}, got {locals()[name]}")
@@ -86,7 +96,7 @@ def study(
     folder = Path(output)
     folder.mkdir(parents=True, exist_ok=True)
     home = Path(cache) if cache else folder / "cache"
-    parts = study_parts(home, encoder_faces, rig_steps, recognizer_steps, train_faces)
+    parts = study_parts(home, encoder_faces, encoder_points, rig_steps, recognizer_steps, train_faces)
     for name, r2 in parts.r2.items():
         console.print(f"{name}: held-out R2 " + ", ".join(f"{k} {v:.2f}" for k, v in r2.items()))
     data = SyntheticFacesDataModule(num_train=train_faces, num_val=8, num_test=8, batch_size=8)
@@ -192,7 +202,9 @@ def _systems(
     yield "control", _train(control, data)
     floor = _floor(parts.guide)
     for name, options in CHAINS.items():
-        options = [*further, *options, f"--model.init_args.encoder_weights={parts.guide_path}"]
+        encoder = "--model.init_args.encoder"
+        options = [*further, *options, f"{encoder}_weights={parts.guide_path}"]
+        options.append(f"{encoder}.init_args.n_points={len(parts.guide.points)}")
         run = load_experiment("fit_beta_preservation_synthetic_64.yaml", options)
         assert isinstance(run.model, BetaPreservation)
         run.model.preservation = PreservationLoss(floor=floor)

@@ -43,18 +43,21 @@ class StudyParts:
     """Held-out R^2 of both encoders, by group."""
 
 
-def study_parts(cache: Path, encoder_faces: int, rig_steps: int, recognizer_steps: int, train_faces: int) -> StudyParts:
+def study_parts(
+    cache: Path, encoder_faces: int, encoder_points: int, rig_steps: int, recognizer_steps: int, train_faces: int
+) -> StudyParts:
     """Make what is not in the cache yet.
 
     Args:
         cache: folder that keeps the parts; delete a file to have it made anew.
         encoder_faces: photographs that each encoder learns from, before mirroring.
+        encoder_points: vertices at which the guide looks; the judge looks at 9 for every 7 of them.
         rig_steps: optimizer steps of stage one.
         recognizer_steps: optimizer steps of the recogniser.
         train_faces: photographs that stage one and the recogniser learn from.
     """
     cache.mkdir(parents=True, exist_ok=True)
-    guide, judge = build_guide(), build_judge()
+    guide, judge = build_guide(encoder_points), build_judge(encoder_points * 9 // 7)
     for name, encoder, seed in (("guide", guide, GUIDE_FACES), ("judge", judge, JUDGE_FACES)):
         path = cache / f"{name}.ckpt"
         if not path.is_file():
@@ -78,14 +81,14 @@ def study_parts(cache: Path, encoder_faces: int, rig_steps: int, recognizer_step
     return StudyParts(guide, judge, run.model.eval(), rig, cache / "guide.ckpt", r2)
 
 
-def build_guide() -> DescentEncoder:
+def build_guide(n_points: int) -> DescentEncoder:
     """The training encoder, as in `model/beta_preservation_synthetic_64.yaml`, without weights."""
-    return DescentEncoder(SyntheticHead(), features=OrientedGradients(), n_points=700)
+    return DescentEncoder(SyntheticHead(), features=OrientedGradients(), n_points=n_points)
 
 
-def build_judge() -> DescentEncoder:
+def build_judge(n_points: int) -> DescentEncoder:
     """The judge, without weights: finer features at other vertices."""
-    return DescentEncoder(SyntheticHead(), features=OrientedGradients(smoothing=1), n_points=900, coarse_size=24)
+    return DescentEncoder(SyntheticHead(), features=OrientedGradients(smoothing=1), n_points=n_points, coarse_size=24)
 
 
 def quiet(folder: Path, seed: int, steps: int, average: float | None = None) -> list[str]:

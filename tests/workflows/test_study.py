@@ -32,6 +32,7 @@ TINY = {
     "steps": 1,
     "faces": 8,
     "encoder_faces": 32,
+    "encoder_points": 28,
     "rig_steps": 2,
     "recognizer_steps": 2,
     "train_faces": 32,
