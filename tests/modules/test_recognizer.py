@@ -106,7 +106,12 @@ def test_a_data_set_that_teaches_nothing_is_refused(faces, tmp_path):
 
 
 def test_valence_and_arousal_alone_are_enough(tmp_path):
-    trainer(tmp_path, max_steps=1).fit(module(), loader(Faces([-1] * 4), batch_size=2))
+    model = module()
+    before = model.recognizer.linear.weight.detach().clone()
+    trainer(tmp_path, max_steps=1).fit(model, loader(Faces([-1] * 4), batch_size=2))
+    moved = (model.recognizer.linear.weight - before).abs().amax(dim=1)
+    assert (moved[8:] > 0).all()  # valence and arousal
+    assert not moved[:8].any()  # no label, nothing learnt of labels
 
 
 def test_rare_classes_weigh_more_when_asked(tmp_path):
