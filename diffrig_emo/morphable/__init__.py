@@ -8,6 +8,7 @@ from diffrig_emo.morphable.descent_fit import fit_descent
 from diffrig_emo.morphable.detail import DetailDecoder
 from diffrig_emo.morphable.emoca import EMOCA
 from diffrig_emo.morphable.flame import FLAME
+from diffrig_emo.morphable.patch_features import PatchFeatures, fit_patches
 from diffrig_emo.morphable.synthetic_head import SyntheticHead, SyntheticTexture
 from diffrig_emo.morphable.texture import FlameTexture
 from diffrig_emo.utils.licensed import keep_out_of_checkpoints
@@ -23,9 +24,11 @@ __all__ = [
     "FlameTexture",
     "MorphableEncoder",
     "OrientedGradients",
+    "PatchFeatures",
     "SyntheticHead",
     "SyntheticTexture",
     "TextureModel",
     "fit_descent",
+    "fit_patches",
     "keep_out_of_checkpoints",
 ]

@@ -23,7 +23,8 @@ def fit_descent(
 
     Stage k must learn to correct the errors that the stages before make on faces they have not seen. The faces are
     therefore halved: each half's rows come from maps learned on the other half, while the encoder's own maps are
-    learned on all.
+    learned on all. Memory holds what one stage sees of all faces: 1.1 GB for 48,000 faces and 700 vertices of eight
+    features.
 
     Args:
         encoder: the encoder; its maps are replaced.
@@ -43,27 +44,26 @@ def fit_descent(
     rows = torch.zeros_like(wanted)
     steps: list[nn.Linear] = [encoder.first, *(s for s in encoder.stages if isinstance(s, nn.Linear))]
     for number, step in enumerate(track(steps, description="Descent")):
-
-        def look(start: int, number: int = number, rows: Tensor = rows) -> Tensor:
-            picture = images[start : start + batch_size].float() / 255
-            if number == 0:
-                return encoder.look_whole(picture)
-            return encoder.look_at_vertices(picture, rows[start : start + batch_size])
-
         starts = range(0, n, batch_size)
         moments = [_Moments(step.in_features, step.out_features) for _ in range(2)]
+        seen = []
         for start in starts:
-            inputs, errors = look(start), wanted[start : start + batch_size] - rows[start : start + batch_size]
+            these = slice(start, start + batch_size)
+            picture = images[these].float() / 255
+            inputs = encoder.look_at_vertices(picture, rows[these]) if number else encoder.look_whole(picture)
+            errors = wanted[these] - rows[these]
+            seen.append(inputs)
             for half in range(2):
-                chosen = halves[start : start + batch_size] == half
+                chosen = halves[these] == half
                 moments[half].add(inputs[chosen], errors[chosen])
         weight, bias = _Moments.sum(moments).solve(ridge)
         step.weight.copy_(weight)
         step.bias.copy_(bias)
+        if number + 1 == len(steps):
+            return
         other = [moments[1 - half].solve(1.5 * ridge) for half in range(2)]
         corrected = rows.clone()
-        for start in starts:
-            inputs = look(start)
+        for start, inputs in zip(starts, seen, strict=True):
             for half, (w, b) in enumerate(other):
                 chosen = halves[start : start + batch_size] == half
                 corrected[start : start + batch_size][chosen] += inputs[chosen] @ w.T + b

@@ -22,7 +22,7 @@ from diffrig_emo.datamodules.synthetic import SyntheticFacesDataModule
 from diffrig_emo.datamodules.synthetic_album import SyntheticAlbumDataModule
 from diffrig_emo.io.atomic import atomic_path
 from diffrig_emo.io.images import write_image
-from diffrig_emo.losses import PreservationLoss, measure_floor
+from diffrig_emo.losses import measure_floor
 from diffrig_emo.modules import BetaPreservation, FaceDiffusion
 from diffrig_emo.morphable import MorphableEncoder
 from diffrig_emo.synthesis import SyntheticFaces
@@ -30,14 +30,24 @@ from diffrig_emo.transforms.edits import transfer_expression
 from diffrig_emo.workflows.experiment import Experiment, load_experiment
 from diffrig_emo.workflows.report import picture_grid
 from diffrig_emo.workflows.study_judge import StudyFaces
-from diffrig_emo.workflows.study_parts import PEOPLE, TEST_FACES, StudyParts, quiet, study_parts
+from diffrig_emo.workflows.study_parts import PEOPLE, TEST_FACES, PartSizes, StudyParts, quiet, study_parts
+
+_CHAIN, _WEIGHT = "--model.init_args.chain", "--model.init_args.preservation_weight"
 
 CHAINS = {
-    "stage_two_one_step": ["--model.init_args.chain=diffrig_emo.diffusion.OneStepEdit"],
+    "stage_two_one_step": [f"{_CHAIN}=diffrig_emo.diffusion.OneStepEdit", f"{_WEIGHT}=1"],
     "stage_two_truncated": [],
-    "stage_two_inversion": ["--model.init_args.chain=diffrig_emo.diffusion.InversionEdit"],
+    "stage_two_inversion": [
+        f"{_CHAIN}=diffrig_emo.diffusion.InversionEdit",
+        f"{_CHAIN}.init_args.strength=1",
+        f"{_WEIGHT}=1",
+    ],
 }
-"""The strategies of stage two, as options of its config."""
+"""The strategies of stage two, as options of its config.
+
+The loss of a one-step guess, or of a chain from latents that hold all of the source, is a rougher stand-in for an edit
+as it is made: weighed as the truncated chain's, it does harm on validation faces.
+"""
 
 COLUMNS = ("expression_error", "beta_drift", "texture_drift", "pose_drift", "light_drift", "psnr", "psnr_changed",
            "ssim", "emotion_accuracy")  # fmt: skip
@@ -49,18 +59,22 @@ def study(
     cache: str | None = None,
     steps: int = 150,
     faces: int = 48,
-    encoder_faces: int = 24000,
-    encoder_points: int = 700,
+    guide_faces: int = 24000,
+    guide_points: int = 700,
+    judge_faces: int = 16000,
+    judge_points: int = 300,
     rig_steps: int = 2000,
     recognizer_steps: int = 4000,
     train_faces: int = 2500,
+    recognizer_faces: int = 8000,
     num_inference_steps: int = 20,
 ) -> None:
     """Compare stage one, stage two by each strategy, and their controls on synthetic faces.
 
     Encoders, recogniser and stage one are trained once and kept in the cache; every seed then trains control, the
     strategies of stage two and a personalised rig, and measures them on people of its own. A seed that is finished is
-    not run again.
+    not run again. `study.json` holds {system: {metric: {mean, std, n}}} over the seeds; `encoders.json` holds the
+    held-out R^2 of the encoder that taught and of the one that judged.
 
     Args:
         output: folder for study.json, one JSON file per seed, and pictures.
@@ -68,11 +82,14 @@ def study(
         cache: folder of the parts trained once; None is `cache` in the output folder.
         steps: optimizer steps of every system after stage one.
         faces: test faces per seed.
-        encoder_faces: photographs that each encoder learns from.
-        encoder_points: vertices at which the training encoder looks; the judge looks at more.
+        guide_faces: photographs that the encoder learns from that stage two is trained to please.
+        guide_points: vertices at which it looks.
+        judge_faces: photographs that the encoder learns from that results are measured with.
+        judge_points: vertices at which that one looks; it has twice as many features at each.
         rig_steps: optimizer steps of stage one.
         recognizer_steps: optimizer steps of the emotion recogniser.
-        train_faces: photographs that rig and recogniser learn from.
+        train_faces: photographs that every rig learns from.
+        recognizer_faces: photographs that the recogniser learns from.
         num_inference_steps: DDIM steps of every edit.
 
     Raises:
@@ -81,11 +98,14 @@ def study(
     least = {
         "steps": 1,
         "faces": 8,
-        "encoder_faces": 4,
-        "encoder_points": 7,
+        "guide_faces": 4,
+        "guide_points": 7,
+        "judge_faces": 4,
+        "judge_points": 7,
         "rig_steps": 1,
         "recognizer_steps": 1,
         "train_faces": 32,
+        "recognizer_faces": 32,
     }
     for name, minimum in least.items():
         if locals()[name] < minimum:
@@ -96,7 +116,17 @@ def study(
     folder = Path(output)
     folder.mkdir(parents=True, exist_ok=True)
     home = Path(cache) if cache else folder / "cache"
-    parts = study_parts(home, encoder_faces, encoder_points, rig_steps, recognizer_steps, train_faces)
+    sizes = PartSizes(
+        guide_faces=guide_faces,
+        guide_points=guide_points,
+        judge_faces=judge_faces,
+        judge_points=judge_points,
+        rig_steps=rig_steps,
+        train_faces=train_faces,
+        recognizer_steps=recognizer_steps,
+        recognizer_faces=recognizer_faces,
+    )
+    parts = study_parts(home, sizes)
     for name, r2 in parts.r2.items():
         console.print(f"{name}: held-out R2 " + ", ".join(f"{k} {v:.2f}" for k, v in r2.items()))
     data = SyntheticFacesDataModule(num_train=train_faces, num_val=8, num_test=8, batch_size=8)
@@ -114,7 +144,8 @@ def study(
         _write_json(path, figures)
     results = [json.loads((folder / f"seed_{seed}.json").read_text(encoding="utf-8")) for seed in seeds]
     table = aggregate(results)
-    _write_json(folder / "study.json", {**table, "encoder_r2": parts.r2})
+    _write_json(folder / "study.json", table)
+    _write_json(folder / "encoders.json", parts.r2)
     _print_table(console, table)
 
 
@@ -152,21 +183,20 @@ def run_seed(
     image = test.batch["image"]
     figures = {
         "source": measure(test, image, image),
-        "true_edit": measure(test, test.true_edit),
-        "render_delta": measure(test, (image + test.render_change).clamp(0, 1)),
+        "true_edit": measure(test, test.true_edit, test.true_emotions),
+        "render_delta": measure(test, *test.render_deltas()),
     }
     pictures = {"source": image, "true edit": test.clean_edit}
     for name, rig in _systems(parts, data, seed, budget, stage_one):
-        edit = rig.edit(test.batch, codes=test.target)
-        figures[name] = measure(test, edit, rig.edit(test.batch, codes=test.emotions))
+        edit, emotions = _edits(rig, test)
+        figures[name] = measure(test, edit, emotions)
         figures[f"{name}_noise"] = measure(test, rig.edit(test.batch, codes=test.target, start="noise"))
         pictures[name.replace("_", " ")] = edit
     personal, album = _personalised(parts, seed, budget)
     person = StudyFaces(album.faces, album.test_photos, bridge)
     for name, rig in (("personalised", personal), ("stage_one_person", stage_one)):
-        edit, emotions = (rig.edit(person.batch, codes=codes) for codes in (person.target, person.emotions))
-        figures[name] = measure(person, edit, emotions)
-    figures["true_edit_person"] = measure(person, person.true_edit)
+        figures[name] = measure(person, *_edits(rig, person))
+    figures["true_edit_person"] = measure(person, person.true_edit, person.true_emotions)
     return figures, pictures
 
 
@@ -207,8 +237,16 @@ def _systems(
         options.append(f"{encoder}.init_args.n_points={len(parts.guide.points)}")
         run = load_experiment("fit_beta_preservation_synthetic_64.yaml", options)
         assert isinstance(run.model, BetaPreservation)
-        run.model.preservation = PreservationLoss(floor=floor)
+        run.model.preservation.floor = floor
         yield name, _train(run, data)
+
+
+def _edits(rig: FaceDiffusion, task: StudyFaces) -> tuple[Tensor, Tensor]:
+    """Edits to the task's targets and to its emotions, from the same inverted latents."""
+    batch = task.batch
+    latent = rig.invert(batch["image"], rig.condition(batch))
+    target, emotions = (rig.edit(batch, codes=codes, latent=latent) for codes in (task.target, task.emotions))
+    return target, emotions
 
 
 def _personalised(parts: StudyParts, seed: int, budget: Budget) -> tuple[FaceDiffusion, SyntheticAlbumDataModule]:

@@ -46,11 +46,19 @@ class StudyFaces:
         """As a camera takes it, with noise: what encoders read."""
         self.clean_edit = faces.photograph(numbers, codes=self.target, clean=True)
         """Without: what pictures are compared with."""
+        self.true_emotions = faces.photograph(numbers, codes=self.emotions)
+        """The true edits to `emotions`, with noise."""
         clean = faces.photograph(numbers, clean=True)
         with torch.no_grad():
-            before, after = bridge.render(codes), bridge.render(self.target)
-            self.render_change = after.rendered - before.rendered
+            self._rendered = tuple(bridge.render(c) for c in (codes, self.target, self.emotions))
+        before, after, _ = self._rendered
         self.regions = edit_regions(clean, self.clean_edit, torch.maximum(before.mask, after.mask))
+
+    def render_deltas(self) -> tuple[Tensor, Tensor]:
+        """Edits without learning, to `target` and to `emotions`: photographs plus the change of their renderings."""
+        before, *after = self._rendered
+        first, second = ((self.batch["image"] + (a.rendered - before.rendered)).clamp(0, 1) for a in after)
+        return first, second
 
     def with_codes(self, codes: FaceCodes) -> FaceBatch:
         """The faces, with codes to edit to."""

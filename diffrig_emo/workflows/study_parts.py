@@ -13,7 +13,14 @@ from diffrig_emo.datamodules.synthetic import FacesInMemory, SyntheticFacesDataM
 from diffrig_emo.io.atomic import atomic_path
 from diffrig_emo.io.checkpoints import load_part
 from diffrig_emo.modules import ExpressionRecognizer, FaceDiffusion
-from diffrig_emo.morphable import DescentEncoder, OrientedGradients, SyntheticHead, fit_descent
+from diffrig_emo.morphable import (
+    DescentEncoder,
+    OrientedGradients,
+    PatchFeatures,
+    SyntheticHead,
+    fit_descent,
+    fit_patches,
+)
 from diffrig_emo.structures import FaceCodes, FaceCrop
 from diffrig_emo.synthesis import SyntheticFaces
 from diffrig_emo.synthesis.mirror import mirrored_codes
@@ -32,7 +39,7 @@ class StudyParts:
     guide: DescentEncoder
     """The encoder that stage two is trained to please."""
     judge: DescentEncoder
-    """The encoder that results are measured with: other features, vertices and faces."""
+    """The encoder that results are measured with: other features, vertices and people."""
     recognizer: ExpressionRecognizer
     """Reads emotions; trained on other faces than the rig."""
     rig: Path
@@ -43,35 +50,55 @@ class StudyParts:
     """Held-out R^2 of both encoders, by group."""
 
 
-def study_parts(
-    cache: Path, encoder_faces: int, encoder_points: int, rig_steps: int, recognizer_steps: int, train_faces: int
-) -> StudyParts:
+@dataclasses.dataclass(frozen=True)
+class PartSizes:
+    """How large the parts are, and how long they learn."""
+
+    guide_faces: int
+    """Photographs that the guide learns from, before mirroring."""
+    guide_points: int
+    """Vertices at which the guide looks."""
+    judge_faces: int
+    """Photographs that the judge learns from, before mirroring."""
+    judge_points: int
+    """Vertices at which the judge looks."""
+    rig_steps: int
+    """Optimizer steps of stage one."""
+    train_faces: int
+    """Photographs that stage one learns from."""
+    recognizer_steps: int
+    """Optimizer steps of the recogniser."""
+    recognizer_faces: int
+    """Photographs that the recogniser learns from."""
+
+
+def study_parts(cache: Path, sizes: PartSizes) -> StudyParts:
     """Make what is not in the cache yet.
 
     Args:
         cache: folder that keeps the parts; delete a file to have it made anew.
-        encoder_faces: photographs that each encoder learns from, before mirroring.
-        encoder_points: vertices at which the guide looks; the judge looks at 9 for every 7 of them.
-        rig_steps: optimizer steps of stage one.
-        recognizer_steps: optimizer steps of the recogniser.
-        train_faces: photographs that stage one and the recogniser learn from.
+        sizes: of what is made.
     """
     cache.mkdir(parents=True, exist_ok=True)
-    guide, judge = build_guide(encoder_points), build_judge(encoder_points * 9 // 7)
-    for name, encoder, seed in (("guide", guide, GUIDE_FACES), ("judge", judge, JUDGE_FACES)):
+    guide, judge = build_guide(sizes.guide_points), build_judge(sizes.judge_points)
+    for name, encoder, seed, faces in (
+        ("guide", guide, GUIDE_FACES, sizes.guide_faces),
+        ("judge", judge, JUDGE_FACES, sizes.judge_faces),
+    ):
         path = cache / f"{name}.ckpt"
         if not path.is_file():
-            _fit_encoder(encoder, seed, encoder_faces)
+            _fit_encoder(encoder, seed, faces)
             with atomic_path(path) as temporary:
                 torch.save({"state_dict": {f"encoder.{k}": v for k, v in encoder.state_dict().items()}}, temporary)
         load_part(encoder, path, "encoder", name)
         encoder.eval()
     rig = cache / "stage_one.ckpt"
     if not rig.is_file():
-        options = [*quiet(cache, 0, rig_steps, average=0.995), *_sizes(0, rig_steps, train_faces)]
+        options = [*quiet(cache, 0, sizes.rig_steps, average=0.995), *_data(0, sizes.rig_steps, sizes.train_faces)]
         _fit(load_experiment("fit_synthetic_64.yaml", options), FaceDiffusion, rig)
     recognizer_path = cache / "recognizer.ckpt"
-    options = [*quiet(cache, 0, recognizer_steps), *_sizes(RECOGNIZER_SEED, recognizer_steps, train_faces)]
+    steps = sizes.recognizer_steps
+    options = [*quiet(cache, 0, steps), *_data(RECOGNIZER_SEED, steps, sizes.recognizer_faces)]
     run = load_experiment("fit_recognizer_synthetic_64.yaml", options)
     assert isinstance(run.model, ExpressionRecognizer)
     if not recognizer_path.is_file():
@@ -87,8 +114,8 @@ def build_guide(n_points: int) -> DescentEncoder:
 
 
 def build_judge(n_points: int) -> DescentEncoder:
-    """The judge, without weights: finer features at other vertices."""
-    return DescentEncoder(SyntheticHead(), features=OrientedGradients(smoothing=1), n_points=n_points, coarse_size=24)
+    """The judge, without weights: colours in learned filters, where the guide sees brightness in drawn ones."""
+    return DescentEncoder(SyntheticHead(), features=PatchFeatures(), n_points=n_points, n_stages=4, coarse_size=24)
 
 
 def quiet(folder: Path, seed: int, steps: int, average: float | None = None) -> list[str]:
@@ -134,7 +161,7 @@ def encoder_r2(encoder: DescentEncoder, faces: int = 512) -> dict[str, float]:
     return figures
 
 
-def _sizes(seed: int, steps: int, train_faces: int) -> list[str]:
+def _data(seed: int, steps: int, train_faces: int) -> list[str]:
     return [
         f"--model.init_args.lr_scheduler.init_args.total_steps={steps}",
         f"--data.init_args.num_train={train_faces}",
@@ -160,6 +187,8 @@ def _fit_encoder(encoder: DescentEncoder, seed: int, faces: int) -> None:
     codes = FaceCodes.cat([item["codes"] for item in made.items])
     images = torch.stack([made.pictures, made.pictures.flip(-1)], dim=1).flatten(0, 1)
     both = FaceCodes.cat([codes, mirrored_codes(codes)])
+    if isinstance(encoder.features, PatchFeatures):
+        fit_patches(encoder.features, made.pictures)
     # Every face beside its mirror image: halves of the fit are then halves of the people too.
     order = torch.arange(2 * faces).view(2, faces).T.flatten()
     fit_descent(encoder, images, both[order])

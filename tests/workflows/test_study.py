@@ -31,11 +31,14 @@ METRICS = {
 TINY = {
     "steps": 1,
     "faces": 8,
-    "encoder_faces": 32,
-    "encoder_points": 28,
+    "guide_faces": 32,
+    "guide_points": 14,
+    "judge_faces": 32,
+    "judge_points": 7,
     "rig_steps": 2,
     "recognizer_steps": 2,
     "train_faces": 32,
+    "recognizer_faces": 32,
     "num_inference_steps": 2,
 }
 
@@ -46,8 +49,9 @@ def test_the_study_runs_through_the_command_line_and_goes_on_where_it_was_stoppe
     main(["study", "--output=out", "--seeds=[3]", *arguments])
     table = json.loads((tmp_path / "out/study.json").read_text())
     assert table.keys() >= SYSTEMS
-    for system in SYSTEMS - {"render_delta"}:
+    for system in SYSTEMS:
         assert table[system].keys() >= METRICS, system
+    assert json.loads((tmp_path / "out/encoders.json").read_text()).keys() == {"guide", "judge"}
     assert table["source"]["beta_drift"] == {"mean": 0.0, "std": 0.0, "n": 1}
     assert table["true_edit"]["psnr"]["mean"] > table["source"]["psnr"]["mean"]
     assert (tmp_path / "out/seed_3.png").is_file()
