@@ -39,6 +39,7 @@ CHAINS = {
     "stage_two_truncated": [],
     "stage_two_inversion": [
         f"{_CHAIN}=diffrig_emo.diffusion.InversionEdit",
+        f"{_CHAIN}.init_args.num_steps=6",
         f"{_CHAIN}.init_args.strength=1",
         f"{_WEIGHT}=1",
     ],
