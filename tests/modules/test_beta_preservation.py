@@ -10,6 +10,7 @@ from diffrig_emo.modules import BetaPreservation, FaceDiffusion
 from diffrig_emo.morphable import BackboneEncoder
 from diffrig_emo.renderer import BufferRenderer
 from diffrig_emo.structures import face_collate
+from diffrig_emo.utils.memory import added_memory
 from tests.fakes import N_EXP, N_SHAPE, N_TEX, FakeFaces, FakeFacesDataModule, FakeHead, FakeTexture
 
 CHAINS = {
@@ -95,6 +96,26 @@ def test_the_preservation_loss_falls_when_it_alone_is_trained(chain, batch):
         loss.backward()
         optimizer.step()
     assert losses[-1] < 0.8 * losses[0]
+
+
+@pytest.mark.parametrize("weight", [0.0, 1.0], ids=["preservation_alone", "with_regularisers"])
+def test_a_step_through_four_checkpointed_steps_fits_where_one_step_fits(weight, batch):
+    module = stage_two(denoising_weight=weight, reference_weight=weight)
+    module.log = module.log_dict = lambda *args, **kwargs: None
+
+    def added(chain):
+        def step():
+            module.zero_grad(set_to_none=True)
+            module.training_step(batch, 0).backward()
+
+        module.chain = chain
+        step()
+        module.zero_grad(set_to_none=True)
+        return added_memory(step)
+
+    one_step = added(OneStepEdit())
+    assert added(TruncatedEdit(num_steps=5, last=4)) < 1.2 * one_step
+    assert added(TruncatedEdit(num_steps=5, last=4, checkpointing=False)) > 1.5 * one_step
 
 
 def test_targets_are_the_next_face_s_expression_and_its_reading(batch):

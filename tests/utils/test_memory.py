@@ -1,4 +1,4 @@
-"""Peak memory rises with what is held, and stays after it is freed."""
+"""Peak memory rises with what is held, and stays after it is freed; a call's is counted to the byte."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ import subprocess
 import sys
 
 import pytest
+import torch
+
+from diffrig_emo.utils.memory import added_memory
 
 # In a process of its own: what the system takes back from a large one would count too.
 SCRIPT = """
@@ -27,3 +30,26 @@ def test_the_peak_is_what_was_held():
     risen, fallen = map(float, run.stdout.split())
     assert risen == pytest.approx(0.25, abs=0.05)
     assert fallen == pytest.approx(0, abs=0.05)
+
+
+def test_a_call_adds_what_it_holds_at_once_and_not_what_it_holds_in_turn():
+    kept = []
+
+    def run():
+        first = torch.empty(1000)
+        second = torch.empty(500)
+        del first
+        kept.append(torch.empty(100))
+        third = torch.empty(250)
+        del second, third
+
+    assert added_memory(run) == 4 * 1500
+    assert added_memory(run) == 4 * 1500  # what the first call kept stood before the second
+    assert added_memory(lambda: None) == 0
+
+
+def test_a_backward_pass_adds_activations_and_gradients():
+    layers = torch.nn.Sequential(*[torch.nn.Tanh() for _ in range(3)])
+    x = torch.randn(1000, requires_grad=True)
+    # Three outputs kept for the backward pass, then two gradients at once beside them: of the output and of its input.
+    assert added_memory(lambda: layers(x).backward(torch.ones(1000))) == pytest.approx(4000 * 5, abs=64)
