@@ -33,5 +33,6 @@ def _fixed_seeds():
 
 @pytest.fixture(autouse=True)
 def _no_user_assets(monkeypatch, tmp_path_factory):
-    monkeypatch.delenv("DIFFRIG_EMO_ASSETS", raising=False)
+    for name in ("DIFFRIG_EMO_ASSETS", "TORCH_HOME"):
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "empty_cache"))

@@ -1,18 +1,26 @@
-"""Recognisers of emotions: networks that judge faces, trained here or by others."""
+"""Networks that judge faces, trained here or by others: recognisers of emotions, and the networks behind metrics."""
 
+from diffrig_emo.perception.arcface import ArcFaceEmbedder
 from diffrig_emo.perception.augmentation import FaceAugmentation
 from diffrig_emo.perception.base import EmotionPrediction, EmotionRecognizer
 from diffrig_emo.perception.code_emotion import EmocaCodeRecognizer
 from diffrig_emo.perception.emoca_emotion import EmocaEmotionRecognizer
+from diffrig_emo.perception.hsemotion import HSEmotionRecognizer
+from diffrig_emo.perception.inception import InceptionFeatures
+from diffrig_emo.perception.lpips_network import LPIPSNetwork
 from diffrig_emo.perception.prototypes import class_prototypes
 from diffrig_emo.perception.timm_emotion import TimmEmotionRecognizer
 
 __all__ = [
+    "ArcFaceEmbedder",
     "EmocaCodeRecognizer",
     "EmocaEmotionRecognizer",
     "EmotionPrediction",
     "EmotionRecognizer",
     "FaceAugmentation",
+    "HSEmotionRecognizer",
+    "InceptionFeatures",
+    "LPIPSNetwork",
     "TimmEmotionRecognizer",
     "class_prototypes",
 ]

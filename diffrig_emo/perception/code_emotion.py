@@ -10,7 +10,8 @@ from torch import nn
 from typing_extensions import Self
 
 from diffrig_emo.perception.base import N_EMOTIONS, EmotionPrediction
-from diffrig_emo.perception.emoca_files import find_checkpoint, load_network
+from diffrig_emo.perception.emoca_files import find_checkpoint
+from diffrig_emo.perception.frozen import load_network
 from diffrig_emo.structures import FaceCodes
 from diffrig_emo.utils.licensed import keep_out_of_checkpoints
 

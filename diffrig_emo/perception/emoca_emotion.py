@@ -12,7 +12,8 @@ from torchvision.models.resnet import Bottleneck
 from typing_extensions import Self
 
 from diffrig_emo.perception.base import N_EMOTIONS, EmotionPrediction, EmotionRecognizer
-from diffrig_emo.perception.emoca_files import find_checkpoint, load_network
+from diffrig_emo.perception.emoca_files import find_checkpoint
+from diffrig_emo.perception.frozen import load_network
 from diffrig_emo.utils.licensed import keep_out_of_checkpoints
 
 _VGGFACE2_PEOPLE = 8631

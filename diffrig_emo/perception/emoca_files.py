@@ -1,13 +1,10 @@
-"""EMOCA's emotion networks on disk: the checkpoint of a model folder, and one network out of it."""
+"""EMOCA's emotion networks on disk: which checkpoint of a model folder to take."""
 
 from __future__ import annotations
 
 import math
 from pathlib import Path
 
-from torch import Tensor, nn
-
-from diffrig_emo.io.checkpoints import read_weights
 from diffrig_emo.utils.assets import locate_asset
 
 
@@ -35,32 +32,6 @@ def find_checkpoint(asset: str, path: str | Path | None) -> Path:
             f"folders), got {[checkpoint.name for checkpoint in found] or 'none'}; or give the .ckpt file itself"
         )
     return best
-
-
-def load_network(path: Path, network: nn.Module, prefixes: tuple[str, ...]) -> None:
-    """Give a network its weights; names and shapes must be exactly those of the file.
-
-    Args:
-        path: the checkpoint.
-        network: the network, possibly on the meta device.
-        prefixes: how its names begin; others in the file belong to other networks.
-
-    Raises:
-        ValueError: naming the file, when it is damaged or holds another network; nothing is then loaded.
-    """
-    content = read_weights(path)
-    state = content.get("state_dict", content)
-    tensors = {n: t for n, t in state.items() if str(n).startswith(prefixes) and isinstance(t, Tensor)}
-    wanted = network.state_dict()
-    for name, tensor in wanted.items():
-        if name not in tensors or tensors[name].shape != tensor.shape:
-            got = tuple(tensors[name].shape) if name in tensors else f"none among {', '.join(list(state)[:3])}, ..."
-            raise ValueError(f"{path}: expected {name} of shape {tuple(tensor.shape)}, got {got}; this is another file")
-    unknown = sorted(tensors.keys() - wanted.keys())
-    if unknown:
-        raise ValueError(f"{path}: it also holds {', '.join(unknown[:3])}, which the expected network has not")
-    # Copies, because what was read may be mapped from the file.
-    network.load_state_dict({n: t.clone().to(wanted[n].dtype) for n, t in tensors.items()}, assign=True)
 
 
 def _loss(checkpoint: Path) -> float:

@@ -1,4 +1,4 @@
-"""The table of licensed files that users get themselves: what they are, whose, and what they unlock.
+"""The table of official files that users get themselves: what they are, whose, and what they unlock.
 
 Sizes and digests are those of the files that the authors give out.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Literal
 
-System = Literal["FLAME", "DECA", "EMOCA", "DiffusionRig"]
+System = Literal["FLAME", "DECA", "EMOCA", "DiffusionRig", "Metrics"]
 
 _MPI = "MPI, non-commercial research"
 _DECA_DATA = "https://github.com/yfeng95/DECA (folder data)"
@@ -44,6 +44,8 @@ class Asset:
     """Digest; None when unknown or a folder."""
     space: str | None = None
     """Code space of a face model."""
+    torch_hub: bool = False
+    """Whether it may also lie where PyTorch keeps what it downloads (`torch.hub.get_dir()`, folder `checkpoints`)."""
 
 
 def _emoca(name: str, folder: str, what: str, folders: tuple[str, ...] = ("", "EMOCA/models", "models")) -> Asset:
@@ -233,6 +235,44 @@ ASSETS: tuple[Asset, ...] = (
         source="your own stage two (it lies beside its data.mdb)",
         unlocks="the shape that goes with personal weights",
     ),
+    Asset(
+        name="lpips_trunk",
+        system="Metrics",
+        file="alexnet-owt-*.pth",
+        folders=("", "lpips", "metrics"),
+        licence="torchvision: BSD-3-Clause; trained on ImageNet, non-commercial research",
+        source="https://download.pytorch.org/models/alexnet-owt-7be5be79.pth (torchvision's AlexNet, 233 MiB)",
+        unlocks="LPIPS",
+        torch_hub=True,
+    ),
+    Asset(
+        name="inception",
+        system="Metrics",
+        file="*inception-2015-12-05-6726825d.pth",
+        folders=("", "fid", "metrics"),
+        licence="TensorFlow models: Apache-2.0; trained on ImageNet, non-commercial research",
+        source="the releases of https://github.com/toshas/torch-fidelity or https://github.com/mseitzer/pytorch-fid",
+        unlocks="FID and KID",
+        torch_hub=True,
+    ),
+    Asset(
+        name="arcface",
+        system="Metrics",
+        file="model_ir_se50.pth",
+        folders=("", "arcface", "metrics"),
+        licence="InsightFace_Pytorch: MIT; trained on MS-Celeb-1M, withdrawn, for research",
+        source="linked from https://github.com/TreB1eN/InsightFace_Pytorch (IR-SE50)",
+        unlocks="CSIM: whether an edit shows the same person",
+    ),
+    Asset(
+        name="hsemotion",
+        system="Metrics",
+        file="enet_b[02]_[78]*.onnx",
+        folders=("", "hsemotion", "metrics"),
+        licence="HSEmotion: Apache-2.0; trained on AffectNet, non-commercial research",
+        source="https://github.com/sb-ai-lab/EmotiEffLib (models/affectnet_emotions/onnx, such as enet_b2_8.onnx)",
+        unlocks="emotion accuracy, with onnxruntime",
+    ),
 )
 
 _FACE = (("flame",), ("head_template",), ("landmark_embedding",))
@@ -241,5 +281,6 @@ NEEDS: dict[System, tuple[tuple[str, ...], ...]] = {
     "DECA": (("deca",), *_FACE),
     "EMOCA": (("emoca", "emoca_v1", "emoca_v2_mp", "emoca_v2_lr_cos_1.5"), *_FACE),
     "DiffusionRig": (("diffusionrig", "personal"), ("flame_texture",), ("deca",), *_FACE),
+    "Metrics": (),
 }
 """Names of the assets without which a system does nothing; any one of each group will do."""

@@ -1,4 +1,4 @@
-"""Where licensed files are looked for. Nothing is ever downloaded."""
+"""Where official files are looked for. Nothing is ever downloaded."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import hashlib
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+
+import torch
 
 from diffrig_emo.utils.asset_table import ASSETS, NEEDS, Asset
 
@@ -59,14 +61,14 @@ def find_asset(name: str, folders: Sequence[Path] | None = None, converted: bool
 
     Args:
         name: one of the names in `ASSETS`.
-        folders: where to look instead of `search_folders()`.
+        folders: where to look instead of `search_folders()` (and, for some, PyTorch's own cache).
         converted: whether a converted file will do.
 
     Raises:
         ValueError: for a name that is not in the table.
     """
     asset = _named(name)
-    for searched in search_folders() if folders is None else folders:
+    for searched in _folders(asset) if folders is None else folders:
         for place in _places(asset, searched):
             if converted and asset.converted is not None and (place / asset.converted).is_file():
                 return place / asset.converted
@@ -88,7 +90,7 @@ def locate_asset(name: str, path: str | Path | None = None) -> Path:
         ValueError: for a name that is not in the table.
     """
     asset = _named(name)
-    folders = search_folders()
+    folders = _folders(asset)
     if path is not None:
         path = Path(path).expanduser()
         if path.is_file() or (asset.inside and path.is_dir() and (path.match(asset.file) or _holds(asset, path))):
@@ -146,6 +148,10 @@ def file_sha256(path: str | Path) -> str:
         while block := file.read(2**20):
             digest.update(block)
     return digest.hexdigest()
+
+
+def _folders(asset: Asset) -> list[Path]:
+    return search_folders() + ([Path(torch.hub.get_dir()) / "checkpoints"] if asset.torch_hub else [])
 
 
 def _places(asset: Asset, folder: Path) -> Iterator[Path]:

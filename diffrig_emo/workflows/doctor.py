@@ -135,7 +135,8 @@ def _assets() -> list[Table]:
     tables = []
     for system, needs in NEEDS.items():
         missing = [group for group in needs if not any(states[name].usable for name in group)]
-        table = _table(f"{system}: {_verdict(missing)}", "file", "state", "unlocks", "where", "licence")
+        verdict = _verdict(missing) if needs else "each file unlocks what it says, the others are not needed for it"
+        table = _table(f"{system}: {verdict}", "file", "state", "unlocks", "where", "licence")
         for asset in ASSETS:
             if asset.system == system:
                 state = states[asset.name]

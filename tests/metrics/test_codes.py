@@ -7,8 +7,8 @@ import pytest
 import torch
 from scipy.spatial.transform import Rotation
 
-from diffrig_emo.metrics import CodeErrors
-from diffrig_emo.metrics.functional import code_errors, geodesic_degrees
+from diffrig_emo.metrics import CodeErrors, ReinferenceErrors
+from diffrig_emo.metrics.functional import code_errors, geodesic_degrees, reinference_errors
 from diffrig_emo.metrics.functional.codes import GROUPS
 from diffrig_emo.structures import FaceCodes, StructError
 
@@ -84,3 +84,26 @@ def test_codes_of_other_spaces_and_sizes_are_refused():
         code_errors(_codes(1), _codes(2, n_shape=8))
     with pytest.raises(StructError, match=r"FaceCodes.shape: expected equal shapes, got \(5, 7\) and \(1, 7\)"):
         code_errors(_codes(1), _codes(2, batch=1))
+
+
+def test_reinference_errors_are_errors_beside_their_floor():
+    pred, target, true_edit = _codes(1), _codes(2), _codes(3)
+    figures = reinference_errors(pred, target, true_edit, target)
+    error, floor = code_errors(pred, target), code_errors(true_edit, target)
+    assert set(figures) == {*GROUPS, *(f"{group}_floor" for group in GROUPS)}
+    metric = ReinferenceErrors()
+    for part in (slice(0, 3), slice(3, 5)):
+        metric.update(pred[part], target[part], true_edit[part], target[part])
+    for group in GROUPS:
+        assert figures[group] == error[group]
+        assert figures[f"{group}_floor"] == floor[group]
+        torch.testing.assert_close(metric.compute()[group], error[group])
+        torch.testing.assert_close(metric.compute()[f"{group}_floor"], floor[group])
+
+
+def test_the_floor_may_be_that_of_the_untouched_source():
+    pred, target, read, source = (_codes(seed) for seed in range(4))
+    figures = reinference_errors(pred, target, read, source)
+    assert figures["shape_floor"] == code_errors(read, source)["shape"]
+    with pytest.raises(StructError, match=r"FaceCodes\.space"):
+        reinference_errors(pred, target, read.replace(space="other"), source)

@@ -1,5 +1,7 @@
 """Against torchmetrics' own, which knows no missing labels."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionMatrix
@@ -7,7 +9,13 @@ from torchmetrics.regression import ConcordanceCorrCoef
 
 from diffrig_emo.datasets.affectnet_files import EMOTIONS as FILE_NAMES
 from diffrig_emo.metrics import ConcordanceCorrelation, EmotionAccuracy
-from diffrig_emo.metrics.functional import EMOTIONS, concordance_correlation, emotion_accuracy, emotion_confusion
+from diffrig_emo.metrics.functional import (
+    EMOTIONS,
+    concordance_correlation,
+    emotion_accuracy,
+    emotion_confusion,
+    emotion_top2,
+)
 from diffrig_emo.morphable.synthetic_head import EMOTIONS as HEAD_EMOTIONS
 
 NAN = float("nan")
@@ -36,6 +44,44 @@ def test_accuracy_and_confusion_are_torchmetrics(faces):
     torch.testing.assert_close(figures["mean_accuracy"], MulticlassAccuracy(8, average="macro")(logits, label))
     each = torch.stack([figures[f"accuracy_{name}"] for name in EMOTIONS])
     torch.testing.assert_close(each, MulticlassAccuracy(8, average=None)(logits, label))
+
+
+def test_top2_is_torchmetrics(faces):
+    logits, label = faces
+    metric = EmotionAccuracy()
+    for part in (slice(0, 30), slice(30, 200)):
+        metric.update(logits[part], label[part])
+    wanted = MulticlassAccuracy(8, average="micro", top_k=2)(logits, label)
+    torch.testing.assert_close(metric.compute()["top2_accuracy"], wanted)
+    torch.testing.assert_close(emotion_accuracy(logits, label)["top2_accuracy"], wanted)
+    assert emotion_accuracy(logits.argmax(1), label)["top2_accuracy"].isnan(), "labels alone have no second guess"
+    gaps = torch.where(torch.arange(200) % 3 == 0, -1, label)
+    known = gaps >= 0
+    assert emotion_top2(logits, gaps).tolist() == emotion_top2(logits[known], label[known]).tolist()
+
+
+def test_a_recognizer_that_is_given_judges_the_pictures(faces):
+    logits, label = faces
+    pictures = logits[:, :6].reshape(-1, 3, 1, 2).sigmoid()
+
+    def recognizer(image):
+        return SimpleNamespace(logits=image.flatten(1) @ torch.eye(6, 8))
+
+    metric = EmotionAccuracy(recognizer)
+    metric.update(pictures, label)
+    wanted = emotion_accuracy(torch.cat([pictures.flatten(1), torch.zeros(200, 2)], dim=1), label)
+    for name, value in wanted.items():
+        torch.testing.assert_close(metric.compute()[name], value)
+
+
+def test_a_recognizer_without_contempt_never_says_it(faces):
+    logits, label = faces
+    logits = logits.clone()
+    logits[:, 7] = -torch.inf
+    figures = emotion_accuracy(logits, label)
+    assert figures["accuracy_contempt"] == 0
+    assert emotion_confusion(logits, label)[:, 7].sum() == 0
+    assert figures["top2_accuracy"].isfinite()
 
 
 def test_unknown_labels_do_not_count(faces):

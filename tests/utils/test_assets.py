@@ -224,3 +224,32 @@ def test_what_systems_need_is_in_the_table():
 
 def test_names_are_unique():
     assert len({asset.name for asset in assets.ASSETS}) == len(ASSETS)
+
+
+def test_networks_of_metrics_are_also_found_where_pytorch_keeps_its_downloads(monkeypatch, tmp_path):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    cached = _put(tmp_path / "torch/hub/checkpoints", "alexnet-owt-7be5be79.pth")
+    assert find_asset("lpips_trunk") == cached
+    assert find_asset("arcface") is None
+    _put(tmp_path / "torch/hub/checkpoints", "model_ir_se50.pth")
+    assert find_asset("arcface") is None, "it does not come from there"
+    own = _put(tmp_path / "cwd/assets/metrics", "alexnet-owt-7be5be79.pth")
+    assert find_asset("lpips_trunk").resolve() == own, "a folder that is searched comes first"
+    assert find_asset("lpips_trunk", [tmp_path / "env"]) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "file"),
+    [
+        ("lpips_trunk", "alexnet-owt-4df8aa71.pth"),
+        ("inception", "weights-inception-2015-12-05-6726825d.pth"),
+        ("inception", "fid/pt_inception-2015-12-05-6726825d.pth"),
+        ("arcface", "metrics/model_ir_se50.pth"),
+        ("hsemotion", "hsemotion/enet_b2_7.onnx"),
+        ("hsemotion", "enet_b0_8_va_mtl.onnx"),
+    ],
+)
+def test_networks_of_metrics_are_known_by_their_authors_names(tmp_path, name, file):
+    assert find_asset(name, [tmp_path]) is None
+    wanted = _put(tmp_path, file)
+    assert find_asset(name, [tmp_path]) == wanted

@@ -58,6 +58,7 @@ def test_an_empty_machine_is_told_what_there_is_to_get(report):
     assert f"DECA: cannot be used yet, missing: deca_model.tar, generic_model.pkl, {flame}" in text
     assert "EMOCA: cannot be used yet, missing: EMOCA_v2_lr_mse_20 (or another version), generic_model.pkl" in text
     assert "DiffusionRig: cannot be used yet, missing: DiffusionRig/model*.pt (or another version), FLAME_text" in text
+    assert "Metrics: each file unlocks what it says, the others are not needed for it" in text
     assert "licences.md" in text
     assert "demo" in text
 

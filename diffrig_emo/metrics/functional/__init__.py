@@ -1,23 +1,44 @@
 """Metrics as plain functions of one batch."""
 
-from diffrig_emo.metrics.functional.codes import code_errors, geodesic_degrees
+from diffrig_emo.metrics.functional.background import background_preservation
+from diffrig_emo.metrics.functional.codes import code_errors, geodesic_degrees, reinference_errors
+from diffrig_emo.metrics.functional.distribution import frechet_distance, kernel_distance
+from diffrig_emo.metrics.functional.drift import beta_drift, code_distances_mm, vertex_distance
 from diffrig_emo.metrics.functional.emotion import (
     EMOTIONS,
     concordance_correlation,
     emotion_accuracy,
     emotion_confusion,
+    emotion_top2,
 )
-from diffrig_emo.metrics.functional.image import changed_mask, edit_regions, psnr, ssim
+from diffrig_emo.metrics.functional.image import changed_mask, edit_regions, l1, psnr, ssim
+from diffrig_emo.metrics.functional.perceptual import csim, lpips
+from diffrig_emo.metrics.functional.reenactment import reenactment_distances
+from diffrig_emo.metrics.functional.temporal import temporal_jitter, warping_error
 
 __all__ = [
     "EMOTIONS",
+    "background_preservation",
+    "beta_drift",
     "changed_mask",
+    "code_distances_mm",
     "code_errors",
     "concordance_correlation",
+    "csim",
     "edit_regions",
     "emotion_accuracy",
     "emotion_confusion",
+    "emotion_top2",
+    "frechet_distance",
     "geodesic_degrees",
+    "kernel_distance",
+    "l1",
+    "lpips",
     "psnr",
+    "reenactment_distances",
+    "reinference_errors",
     "ssim",
+    "temporal_jitter",
+    "vertex_distance",
+    "warping_error",
 ]

@@ -42,6 +42,37 @@ def code_errors(pred: FaceCodes, target: FaceCodes) -> dict[str, Float[Tensor, "
     return _code_errors_compute(*_code_errors_update(pred, target))
 
 
+def reinference_errors(
+    pred: FaceCodes, target: FaceCodes, floor_pred: FaceCodes, floor_target: FaceCodes
+) -> dict[str, Float[Tensor, ""]]:
+    """Errors of codes read off results again, beside the floor: what the encoder errs where no generator could.
+
+    An encoder does not read a code back exactly even off a perfect picture. Only what an error has above its floor is
+    the generator's.
+
+    Args:
+        pred: codes that an encoder reads off the results.
+        target: codes they should have.
+        floor_pred: codes that the same encoder reads off pictures that need no generator: true edits, or, where there
+            are none, the untouched sources.
+        floor_target: codes that those have: `target` for true edits, the sources' own codes for sources.
+
+    Returns:
+        For every name in `GROUPS` the error, as `code_errors` gives it, and under the name with `_floor` its floor.
+
+    Raises:
+        StructError: when spaces, batch sizes or sizes of a group differ.
+
+    Example:
+        >>> target = FaceCodes.zeros(2, n_shape=4, n_tex=3, n_exp=5, space="synthetic1")
+        >>> errors = reinference_errors(target.replace(exp=target.exp + 3), target, target, target)
+        >>> errors["exp"].item(), errors["exp_floor"].item()
+        (3.0, 0.0)
+    """
+    floor = code_errors(floor_pred, floor_target)
+    return code_errors(pred, target) | {f"{group}_floor": error for group, error in floor.items()}
+
+
 def _code_errors_update(pred: FaceCodes, target: FaceCodes) -> tuple[Tensor, Tensor]:
     """Sums (squares, or degrees) and counts, each (len(GROUPS),)."""
     pred.require_space(target.space)

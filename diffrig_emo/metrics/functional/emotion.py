@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from jaxtyping import Float, Int, Shaped
+from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
 EMOTIONS = ("neutral", "happy", "sad", "surprise", "fear", "disgust", "anger", "contempt")
@@ -42,6 +42,26 @@ def emotion_confusion(
     return torch.bincount(cells, minlength=len(EMOTIONS) ** 2).reshape(len(EMOTIONS), -1).float()
 
 
+def emotion_top2(pred: Float[Tensor, "batch 8"], label: Int[Tensor, " batch"]) -> Bool[Tensor, " known"]:
+    """Whether the true label is one of the two likeliest, for every face that has one.
+
+    Args:
+        pred: logits.
+        label: true labels, -1 where unknown; those faces are left out.
+
+    Raises:
+        ValueError: when the shapes differ.
+
+    Example:
+        >>> emotion_top2(torch.tensor([[3.0, 2, 1, 0, 0, 0, 0, 0]] * 3), torch.tensor([1, 2, -1])).tolist()
+        [True, False]
+    """
+    if pred.shape != (len(label), len(EMOTIONS)):
+        raise ValueError(f"pred: expected logits ({len(label)}, {len(EMOTIONS)}), got {tuple(pred.shape)}")
+    known = label >= 0
+    return (pred[known].topk(2, dim=1).indices == label[known, None]).any(dim=1)
+
+
 def emotion_accuracy(pred: Shaped[Tensor, "batch ..."], label: Int[Tensor, " batch"]) -> dict[str, Float[Tensor, ""]]:
     """Share of faces that are given their true label.
 
@@ -50,8 +70,9 @@ def emotion_accuracy(pred: Shaped[Tensor, "batch ..."], label: Int[Tensor, " bat
         label: true labels, -1 where unknown.
 
     Returns:
-        `accuracy` over all faces; `mean_accuracy`, the mean over the labels that occur; and `accuracy_neutral`,
-        `accuracy_happy`, ... of each label, NaN where it does not occur.
+        `accuracy` over all faces; `mean_accuracy`, the mean over the labels that occur; `accuracy_neutral`,
+        `accuracy_happy`, ... of each label, NaN where it does not occur; and `top2_accuracy`, the share of faces whose
+        label is one of the two likeliest, NaN without logits.
 
     Raises:
         ValueError: as `emotion_confusion`.
@@ -61,13 +82,20 @@ def emotion_accuracy(pred: Shaped[Tensor, "batch ..."], label: Int[Tensor, " bat
         >>> figures["accuracy"].item(), figures["mean_accuracy"].item(), figures["accuracy_happy"].item()
         (0.75, 0.75, 0.5)
     """
-    return _accuracy_compute(emotion_confusion(pred, label))
+    return _accuracy_compute(emotion_confusion(pred, label), _top2_update(pred, label))
 
 
-def _accuracy_compute(confusion: Tensor) -> dict[str, Tensor]:
+def _top2_update(pred: Tensor, label: Tensor) -> Tensor:
+    """How many faces were among the two likeliest, and of how many."""
+    hits = emotion_top2(pred, label) if pred.ndim == 2 else torch.zeros(0, device=pred.device)
+    return torch.stack([hits.sum().float(), hits.new_tensor(len(hits), dtype=torch.float)])
+
+
+def _accuracy_compute(confusion: Tensor, top2: Tensor) -> dict[str, Tensor]:
     right, faces = confusion.diagonal(), confusion.sum(dim=1)
     each = right / faces
     figures = {"accuracy": right.sum() / faces.sum(), "mean_accuracy": each.nanmean()}
+    figures["top2_accuracy"] = top2[0] / top2[1]
     return figures | {f"accuracy_{name}": value for name, value in zip(EMOTIONS, each, strict=True)}
 
 

@@ -1,4 +1,4 @@
-"""PSNR and SSIM of pictures, over the whole picture or over a region of it.
+"""PSNR, SSIM and mean difference of pictures, over the whole picture or over a region of it.
 
 Pure `_update` functions turn a batch into sums and counts, pure `_compute` functions turn those into the
 figure; the classes in `diffrig_emo.metrics.image` accumulate what lies between them.
@@ -56,6 +56,33 @@ def _psnr_update(pred: Tensor, target: Tensor, mask: Tensor | None) -> tuple[Ten
 
 def _psnr_compute(sum_squares: Tensor, count: Tensor) -> Tensor:
     return -10 * torch.log10(sum_squares / count)
+
+
+def l1(
+    pred: Float[Tensor, "batch 3 height width"],
+    target: Float[Tensor, "batch 3 height width"],
+    mask: Shaped[Tensor, "batch 1 height width"] | None = None,
+) -> Float[Tensor, " batch"]:
+    """Mean absolute difference of every picture, over channels and pixels.
+
+    Args:
+        pred: RGB in [0, 1].
+        target: RGB in [0, 1].
+        mask: boolean, or 1 where a pixel counts and 0 where it does not. None: all pixels count.
+
+    Returns:
+        Differences in units of the [0, 1] range; NaN for a picture whose mask is empty.
+
+    Raises:
+        ValueError: when shapes differ or a picture leaves [0, 1].
+
+    Example:
+        >>> target = torch.full((1, 3, 8, 8), 0.5)
+        >>> l1(target - 0.25, target).tolist()
+        [0.25]
+    """
+    weight = _check_pictures(pred, target, mask)
+    return ((pred - target).abs() * weight).flatten(1).sum(1) / (weight.flatten(1).sum(1) * pred.shape[1])
 
 
 def ssim(
