@@ -107,6 +107,11 @@ class BetaDrift(Metric):
     higher_is_better = False
     full_state_update = False
 
+    count: Tensor
+    moved: Tensor
+    squares: Tensor
+    total: Tensor
+
     def __init__(self, n_shape: int = 100) -> None:
         super().__init__()
         self.n_shape = n_shape
@@ -123,8 +128,7 @@ class BetaDrift(Metric):
 
     def compute(self) -> dict[str, Tensor]:
         """`drift`, `between_people` and `relative`; NaN where there were too few faces."""
-        state: tuple[Tensor, ...] = (self.count, self.moved, self.squares, self.total)
-        return _drift_compute(*state)
+        return _drift_compute(self.count, self.moved, self.squares, self.total)
 
 
 class CodeDistancesMM(MeansOverFaces):

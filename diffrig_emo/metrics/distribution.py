@@ -60,13 +60,14 @@ class FID(Metric):
         Raises:
             ValueError: when there are fewer than two pictures of a kind.
         """
-        moments = [
-            tuple(getattr(self, f"{kind}_{name}") for name in ("count", "sum", "outer")) for kind in ("real", "fake")
-        ]
-        for kind, (count, *_) in zip(("real", "fake"), moments, strict=True):
+        for kind in ("real", "fake"):
+            count = int(getattr(self, f"{kind}_count"))
             if count < 2:
-                raise ValueError(f"FID: expected at least two {kind} pictures, got {int(count)}")
-        return _frechet_compute(*moments).float()
+                raise ValueError(f"FID: expected at least two {kind} pictures, got {count}")
+        return _frechet_compute(self._kept("real"), self._kept("fake")).float()
+
+    def _kept(self, kind: str) -> tuple[Tensor, Tensor, Tensor]:
+        return getattr(self, f"{kind}_count"), getattr(self, f"{kind}_sum"), getattr(self, f"{kind}_outer")
 
 
 class KID(Metric):

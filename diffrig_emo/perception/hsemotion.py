@@ -96,7 +96,7 @@ class HSEmotionRecognizer(EmotionRecognizer):
         return {name: value for name, value in self.__dict__.items() if name != "_session"}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)
+        self.__dict__.update(state)
         self._session = _open(self._path)
 
 

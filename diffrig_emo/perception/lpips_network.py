@@ -15,7 +15,7 @@ from diffrig_emo.perception.frozen import FrozenNetwork, require_pictures
 from diffrig_emo.utils.assets import locate_asset
 from diffrig_emo.utils.licensed import keep_out_of_checkpoints
 
-_TRUNKS = {(64, 3, 11, 11): "alex", (64, 3, 3, 3): "vgg"}
+_TRUNKS: dict[tuple[int, ...], str] = {(64, 3, 11, 11): "alex", (64, 3, 3, 3): "vgg"}
 """Shape of the first convolution, and lpips' name for the network that has it."""
 _LEAST_SIDE = 32
 

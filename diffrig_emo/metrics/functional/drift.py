@@ -86,7 +86,8 @@ def vertex_distance(
             f"pred and target: expected equal shapes (batch, n_vertices, 3), got {tuple(pred.shape)} and "
             f"{tuple(target.shape)}"
         )
-    return _MILLIMETRES * torch.linalg.vector_norm(pred - target, dim=2).mean(dim=1)
+    metres: Tensor = torch.linalg.vector_norm(pred - target, dim=2).mean(dim=1)
+    return _MILLIMETRES * metres
 
 
 def code_distances_mm(

@@ -72,7 +72,7 @@ def features_of(network: PictureFeatures, image: Tensor, name: str = "network") 
     Raises:
         ValueError: naming the network.
     """
-    features = network(image)
+    features: object = network(image)
     if not isinstance(features, Tensor) or features.ndim != 2 or len(features) != len(image):
         got = tuple(features.shape) if isinstance(features, Tensor) else type(features).__name__
         raise ValueError(f"{name}: expected one vector per picture, (batch, dim), got {got}; pool it")

@@ -35,7 +35,8 @@ def temporal_jitter(track: Float[Tensor, "frames *points dims"]) -> Float[Tensor
             f"{str(track.dtype).removeprefix('torch.')} {tuple(track.shape)}"
         )
     second = track[2:] - 2 * track[1:-1] + track[:-2]
-    return torch.linalg.vector_norm(second, dim=-1).reshape(len(second), -1).mean(dim=1)
+    lengths: Tensor = torch.linalg.vector_norm(second, dim=-1).reshape(len(second), -1)
+    return lengths.mean(dim=1)
 
 
 def warping_error(
