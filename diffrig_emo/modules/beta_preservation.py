@@ -53,6 +53,9 @@ class BetaPreservation(FaceDiffusion):
         identity_weight: weight of `1 - cosine` between the embeddings of source and edit.
         denoising_weight: weight of stage one's loss.
         reference_weight: weight of the mean squared distance from stage one's predictions.
+        stillness_weight: weight of the mean squared difference of source and edit where the edit leaves the spatial
+            conditions as they are; a pixel counts by `1 - min(1, 10 |change|)`. An encoder overlooks small changes
+            all over a picture that its drift is made of; pixels do not.
         release: as for `FaceDiffusion.edit`, in training and as far as the chain starts from an inverted latent.
         prediction_type: as for `FaceDiffusion`.
         weighting: as for `FaceDiffusion`.
@@ -82,6 +85,7 @@ class BetaPreservation(FaceDiffusion):
         identity_weight: float = 0.1,
         denoising_weight: float = 1.0,
         reference_weight: float = 1.0,
+        stillness_weight: float = 0.0,
         release: float = 0.5,
         prediction_type: PredictionType = "eps",
         weighting: LossWeighting | None = None,
@@ -115,6 +119,7 @@ class BetaPreservation(FaceDiffusion):
         self.identity_weight = identity_weight
         self.denoising_weight = denoising_weight
         self.reference_weight = reference_weight
+        self.stillness_weight = stillness_weight
         self.release = release
         self.reference = copy.deepcopy(denoiser).requires_grad_(False) if reference_weight > 0 else None
         self._check_encoder()
@@ -135,6 +140,9 @@ class BetaPreservation(FaceDiffusion):
         sample = self.draw(batch, own, wanted)
         losses = self.drift(batch, sample, reading)
         loss = self.preservation_weight * torch.stack(list(losses.values())).sum()
+        if self.stillness_weight > 0:
+            losses["stillness"] = self._stillness(batch, sample, own, wanted)
+            loss = loss + self.stillness_weight * losses["stillness"]
         size = len(batch["image"])
         if self.denoising_weight > 0:
             eps = torch.randn_like(batch["image"])
@@ -199,6 +207,13 @@ class BetaPreservation(FaceDiffusion):
         names = {"shape": "beta_drift", "exp": "expression_error"}
         self.log_dict({f"val/{names.get(k, k)}": v for k, v in losses.items()}, batch_size=len(edit))
         return loss
+
+    def _stillness(self, batch: FaceBatch, sample: EditSample, own: Conditioning, wanted: Conditioning) -> Tensor:
+        still = released(own, wanted, 1.0, sharpness=10.0)
+        if still is None:
+            raise ValueError("stillness_weight: there are no spatial conditions to tell what an edit leaves as it is")
+        moved = (sample.x_0 - to_signed(batch["image"])).square() * still
+        return (sample.weight * moved.flatten(1).mean(dim=1)).mean()
 
     def _reference_distance(self, reference: nn.Module, batch: FaceBatch, wanted: Conditioning) -> Tensor:
         x_0 = to_signed(batch["image"])

@@ -307,12 +307,16 @@ class FaceDiffusion(FaceModule):
         return loss
 
 
-def released(own: Conditioning, wanted: Conditioning, release: float) -> Float[Tensor, "batch 1 height width"] | None:
-    """Factor by which an inverted latent lets go of the source: `1 - release * min(1, |change of the conditions|)`.
+def released(
+    own: Conditioning, wanted: Conditioning, release: float, sharpness: float = 1.0
+) -> Float[Tensor, "batch 1 height width"] | None:
+    """How far an edit leaves a pixel alone: `1 - release * min(1, sharpness * |change of the conditions|)`.
+
+    With a sharpness of 1 the factor by which an inverted latent lets go of the source.
 
     None where there are no spatial conditions to tell what changes.
     """
     if own.spatial is None or wanted.spatial is None:
         return None
     change = (wanted.spatial - own.spatial).abs().amax(dim=1, keepdim=True)
-    return 1 - release * change.clamp(max=1)
+    return 1 - release * (sharpness * change).clamp(max=1)
