@@ -47,9 +47,7 @@ class FID(Metric):
 
     def update(self, image: Tensor, real: bool) -> None:
         """Add pictures (B, 3, H, W), RGB in [0, 1], to the real ones or to those under test."""
-        features = features_of(self.network, image)
-        if features.shape[1] != self.feature_dim:
-            raise ValueError(f"network: expected feature_dim={self.feature_dim} numbers, got {features.shape[1]}")
+        features = _features(self.network, image, self.feature_dim)
         kind = "real" if real else "fake"
         for name, value in zip(("count", "sum", "outer"), _moments(features), strict=True):
             setattr(self, f"{kind}_{name}", getattr(self, f"{kind}_{name}") + value)
@@ -78,6 +76,7 @@ class KID(Metric):
 
     Args:
         network: pictures to features, such as `perception.InceptionFeatures`.
+        feature_dim: how many numbers its features have.
         subset_size: pictures of each kind in a subset.
         subsets: how many are drawn.
         seed: of the draws.
@@ -86,7 +85,7 @@ class KID(Metric):
         ValueError: when a number is too small.
 
     Example:
-        >>> metric = KID(lambda image: image.mean(dim=(2, 3)), subset_size=4, subsets=2)
+        >>> metric = KID(lambda image: image.mean(dim=(2, 3)), feature_dim=3, subset_size=4, subsets=2)
         >>> metric.update(torch.zeros(4, 3, 4, 4), real=True)
         >>> metric.update(torch.ones(4, 3, 4, 4), real=False)
         >>> metric.compute()
@@ -101,21 +100,38 @@ class KID(Metric):
     real_features: list[Tensor]
     fake_features: list[Tensor]
 
-    def __init__(self, network: PictureFeatures, subset_size: int = 1000, subsets: int = 100, seed: int = 0) -> None:
+    def __init__(
+        self,
+        network: PictureFeatures,
+        feature_dim: int = 2048,
+        subset_size: int = 1000,
+        subsets: int = 100,
+        seed: int = 0,
+    ) -> None:
         super().__init__()
         for name, (number, least) in {"subset_size": (subset_size, 2), "subsets": (subsets, 1)}.items():
             if number < least:
                 raise ValueError(f"{name}: expected at least {least}, got {number}")
         self.network = network
+        self.feature_dim = feature_dim
         self.subset_size = subset_size
         self.subsets = subsets
         self.seed = seed
         for kind in ("real", "fake"):
             self.add_state(f"{kind}_features", [], dist_reduce_fx="cat")
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget all pictures."""
+        super().reset()
+        # Never an empty list: processes that gather from one without pictures have to know the features' length.
+        for kind in ("real", "fake"):
+            setattr(self, f"{kind}_features", [torch.zeros(0, self.feature_dim, device=self.device)])
 
     def update(self, image: Tensor, real: bool) -> None:
         """Add pictures (B, 3, H, W), RGB in [0, 1], to the real ones or to those under test."""
-        (self.real_features if real else self.fake_features).append(features_of(self.network, image))
+        kept = self.real_features if real else self.fake_features
+        kept.append(_features(self.network, image, self.feature_dim))
 
     def compute(self) -> dict[str, Tensor]:
         """`kid`, the mean over the subsets, and `kid_std`, the standard deviation between them.
@@ -125,7 +141,7 @@ class KID(Metric):
         """
         sets = []
         for kind, kept in {"real": self.real_features, "fake": self.fake_features}.items():
-            features = dim_zero_cat(kept) if len(kept) else torch.zeros(0, 1)
+            features = dim_zero_cat(kept)
             if len(features) < self.subset_size:
                 raise ValueError(
                     f"KID: expected at least subset_size={self.subset_size} {kind} pictures, got {len(features)}; add "
@@ -139,3 +155,10 @@ class KID(Metric):
             values.append(kernel_distance(*drawn))
         found = torch.stack(values).float()
         return {"kid": found.mean(), "kid_std": found.std(correction=0)}
+
+
+def _features(network: PictureFeatures, image: Tensor, feature_dim: int) -> Tensor:
+    features = features_of(network, image)
+    if features.shape[1] != feature_dim:
+        raise ValueError(f"network: expected feature_dim={feature_dim} numbers, got {features.shape[1]}")
+    return features

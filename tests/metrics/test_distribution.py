@@ -115,7 +115,7 @@ def test_kernel_distance_is_unbiased():
 
 
 def test_kid_of_whole_sets_is_the_kernel_distance(pictures, features):
-    metric = KID(Features(), subset_size=45, subsets=3)
+    metric = KID(Features(), 12, subset_size=45, subsets=3)
     for part in (slice(0, 10), slice(10, 45)):
         metric.update(pictures[0][part], real=True)
         metric.update(pictures[1][part], real=False)
@@ -126,7 +126,7 @@ def test_kid_of_whole_sets_is_the_kernel_distance(pictures, features):
 
 def test_kid_draws_subsets_by_its_seed_alone(pictures):
     def run(seed):
-        metric = KID(Features(), subset_size=10, subsets=5, seed=seed)
+        metric = KID(Features(), 12, subset_size=10, subsets=5, seed=seed)
         metric.update(pictures[0], real=True)
         metric.update(pictures[1], real=False)
         return metric.compute()
@@ -142,7 +142,7 @@ def test_kid_draws_subsets_by_its_seed_alone(pictures):
 
 def test_fid_and_kid_share_one_run_of_the_network(pictures):
     network = Features()
-    both = FeatureShare([FID(network, feature_dim=12), KID(network, subset_size=10)])
+    both = FeatureShare([FID(network, feature_dim=12), KID(network, 12, subset_size=10)])
     for real, batch in zip((True, False), pictures, strict=True):
         both.update(batch, real=real)
     figures = both.compute()
@@ -153,6 +153,17 @@ def test_fid_and_kid_share_one_run_of_the_network(pictures):
     torch.testing.assert_close(figures["FID"], alone.compute())
 
 
+def test_a_process_without_pictures_can_be_gathered(pictures):
+    """By its states' shapes: gathering fails where one process has (0,) and another (n, 12)."""
+    metric = KID(Features(), 12)
+    assert [f.shape for f in metric.real_features] == [(0, 12)]
+    metric.update(pictures[0], real=True)
+    metric.reset()
+    assert [f.shape for f in metric.real_features] == [(0, 12)]
+    with pytest.raises(ValueError, match="real pictures, got 0"), pytest.warns(UserWarning, match="before the"):
+        metric.compute()
+
+
 def test_bad_input_is_named(pictures):
     with pytest.raises(ValueError, match=r"real: expected features of at least two pictures, .* got shape \(1, 4\)"):
         frechet_distance(torch.zeros(1, 4), torch.zeros(2, 4))
@@ -160,6 +171,8 @@ def test_bad_input_is_named(pictures):
         kernel_distance(torch.zeros(2, 4), torch.zeros(2, 5))
     with pytest.raises(ValueError, match="expected feature_dim=2048 numbers, got 12"):
         FID(Features()).update(pictures[0], real=True)
+    with pytest.raises(ValueError, match="expected feature_dim=2048 numbers, got 12"):
+        KID(Features()).update(pictures[0], real=True)
     with pytest.raises(ValueError, match=r"one vector per picture, \(batch, dim\), got \(60, 3, 8, 8\); pool it"):
         FID(nn.Identity()).update(pictures[0], real=True)
     with pytest.raises(ValueError, match="subset_size: expected at least 2, got 1"):
@@ -169,7 +182,7 @@ def test_bad_input_is_named(pictures):
     lonely.update(pictures[0][:1], real=False)
     with pytest.raises(ValueError, match="at least two fake pictures, got 1"):
         lonely.compute()
-    few = KID(Features())
+    few = KID(Features(), 12)
     few.update(pictures[0], real=True)
     with pytest.raises(ValueError, match="at least subset_size=1000 real pictures, got 60; add pictures or make"):
         few.compute()

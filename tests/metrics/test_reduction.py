@@ -72,7 +72,7 @@ CASES = {
     LPIPS: (lambda: LPIPS(difference), [(A, B)]),
     CSIM: (lambda: CSIM(pooled), [(A, B)]),
     FID: (lambda: FID(pooled, feature_dim=3), [(A, True), (B, False)]),
-    KID: (lambda: KID(pooled, subset_size=N), [(A, True), (B, False)]),
+    KID: (lambda: KID(pooled, feature_dim=3, subset_size=N), [(A, True), (B, False)]),
     CodeErrors: (CodeErrors, [(codes(10), codes(30))]),
     ReinferenceErrors: (ReinferenceErrors, [(codes(10), codes(30), codes(50), codes(30))]),
     BetaDrift: (lambda: BetaDrift(n_shape=4), [(draw(N, 4, seed=4), draw(N, 4, seed=5))]),
