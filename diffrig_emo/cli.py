@@ -20,6 +20,7 @@ Official files and other projects' data
 Photographs
   prepare   --images --output     find the faces of a folder, keep their codes in one file
   edit      --source --target     give a face the expression, pose or light of another
+  mesh      --source --output     a face in 3D, with its texture, before and after an edit
 
 Lightning, on a config (shipped ones by bare name)
   fit       --config FILE         train
@@ -36,6 +37,7 @@ VERBS = {
     "doctor": "diffrig_emo.workflows.doctor",
     "edit": "diffrig_emo.workflows.edit",
     "import-lmdb": "diffrig_emo.workflows.import_lmdb",
+    "mesh": "diffrig_emo.workflows.mesh",
     "prepare": "diffrig_emo.workflows.prepare",
     "study": "diffrig_emo.workflows.study",
 }

@@ -85,9 +85,13 @@ def write_obj(
     faces: Int[Tensor, "n_faces 3"],
     uvs: Float[Tensor, "n_uvs 2"] | None = None,
     uv_faces: Int[Tensor, "n_faces 3"] | None = None,
-    texture: Float[Tensor, "3 height width"] | None = None,
+    texture: Float[Tensor, "3 height width"] | Path | None = None,
+    unlit: bool = False,
 ) -> None:
     """Write a mesh as `NAME.obj`, and its texture as `NAME.mtl` and `NAME.png` beside it.
+
+    Not by a library: those that we know write one texture coordinate per vertex, so a model's vertices would no longer
+    be the file's where the texture has seams.
 
     Each file appears only when it is complete, the OBJ last, so it never names a texture that is missing.
 
@@ -97,15 +101,54 @@ def write_obj(
         faces: vertex indices, from 0.
         uvs: texture coordinates in [0, 1], v up.
         uv_faces: texture-coordinate indices, from 0.
-        texture: albedo, RGB in [0, 1] (clamped); row 0 lies at v = 1.
+        texture: albedo, RGB in [0, 1] (clamped); row 0 lies at v = 1. Or a picture file in the same folder, which
+            several meshes then share.
+        unlit: the texture holds the light already, so viewers shall add none (`illum 0`).
 
     Raises:
-        ValueError: when a tensor has another shape, holds NaN or infinity, or an index points outside; or when
-            a texture comes without coordinates.
+        ValueError: when a tensor has another shape, holds NaN or infinity, an index points outside, a texture comes
+            without coordinates, or its file lies in another folder.
+        FileNotFoundError: when the texture's file does not exist.
     """
     path = Path(path)
     if path.suffix.lower() != ".obj":
         raise ValueError(f"{path}: expected a name that ends in .obj")
+    check_mesh(path, vertices, faces, uvs, uv_faces, texture)
+
+    lines = [f"mtllib {path.stem}.mtl", "usemtl face"] if texture is not None else []
+    lines += [f"v {x:.9g} {y:.9g} {z:.9g}" for x, y, z in vertices.tolist()]
+    corners = (faces + 1).tolist()
+    if uvs is None or uv_faces is None:
+        lines += [f"f {a} {b} {c}" for a, b, c in corners]
+    else:
+        lines += [f"vt {u:.9g} {v:.9g}" for u, v in uvs.tolist()]
+        uv_corners = (uv_faces + 1).tolist()
+        lines += [f"f {a}/{i} {b}/{j} {c}/{k}" for (a, b, c), (i, j, k) in zip(corners, uv_corners, strict=True)]
+    if texture is not None:
+        if isinstance(texture, Tensor):
+            write_image(path.with_suffix(".png"), texture)
+        picture = f"{path.stem}.png" if isinstance(texture, Tensor) else texture.name
+        material = [
+            "newmtl face",
+            "Ka 0 0 0",
+            "Kd 1 1 1",
+            "Ks 0 0 0",
+            f"illum {0 if unlit else 1}",
+            f"map_Kd {picture}",
+        ]
+        _write_lines(path.with_suffix(".mtl"), material)
+    _write_lines(path, lines)
+
+
+def check_mesh(
+    path: Path,
+    vertices: Tensor,
+    faces: Tensor,
+    uvs: Tensor | None,
+    uv_faces: Tensor | None,
+    texture: Tensor | Path | None,
+) -> None:
+    """Say what is wrong with a mesh that is to be written; arguments and errors as for `write_obj`."""
     if (uvs is None) != (uv_faces is None):
         raise ValueError("uvs and uv_faces: expected both or neither, got one")
     if texture is not None and uvs is None:
@@ -119,21 +162,11 @@ def write_obj(
         _require_inside("uv_faces", uv_faces, len(uvs))
         if len(uv_faces) != len(faces):
             raise ValueError(f"uv_faces: expected {len(faces)} rows as in faces, got {len(uv_faces)}")
-
-    lines = [f"mtllib {path.stem}.mtl", "usemtl face"] if texture is not None else []
-    lines += [f"v {x:.9g} {y:.9g} {z:.9g}" for x, y, z in vertices.tolist()]
-    corners = (faces + 1).tolist()
-    if uvs is None or uv_faces is None:
-        lines += [f"f {a} {b} {c}" for a, b, c in corners]
-    else:
-        lines += [f"vt {u:.9g} {v:.9g}" for u, v in uvs.tolist()]
-        uv_corners = (uv_faces + 1).tolist()
-        lines += [f"f {a}/{i} {b}/{j} {c}/{k}" for (a, b, c), (i, j, k) in zip(corners, uv_corners, strict=True)]
-    if texture is not None:
-        write_image(path.with_suffix(".png"), texture)
-        material = ["newmtl face", "Ka 0 0 0", "Kd 1 1 1", "Ks 0 0 0", "illum 1", f"map_Kd {path.stem}.png"]
-        _write_lines(path.with_suffix(".mtl"), material)
-    _write_lines(path, lines)
+    if isinstance(texture, Path):
+        if not texture.is_file():
+            raise FileNotFoundError(f"texture: expected a picture file, but {texture} does not exist")
+        if texture.resolve().parent != path.resolve().parent:
+            raise ValueError(f"texture: expected a file in {path.parent}, beside {path.name}, got {texture}")
 
 
 def _write_lines(path: Path, lines: Sequence[str]) -> None:

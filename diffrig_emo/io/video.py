@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from fractions import Fraction
+from itertools import chain
 from pathlib import Path
 
 import cv2
+import numpy as np
 import torch
 from jaxtyping import Float
+from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor
+
+from diffrig_emo.io.atomic import atomic_path
+
+CLIP_FORMATS = (".mp4", ".gif")
+"""Suffixes that `write_frames` knows."""
 
 
 def read_frames(path: str | Path, every: int = 1) -> Iterator[Float[Tensor, "3 height width"]]:
@@ -56,6 +66,71 @@ def frame_rate(path: str | Path) -> float:
     rate = float(clip.get(cv2.CAP_PROP_FPS))
     clip.release()
     return rate
+
+
+def write_frames(path: str | Path, frames: Iterable[Float[Tensor, "3 height width"]], rate: float = 24) -> None:
+    """Write a clip: H.264 in MP4, which every browser plays, or an animated GIF that starts again at its end.
+
+    Args:
+        path: `NAME.mp4` or `NAME.gif`; missing folders are made. The file appears when it is complete.
+        frames: RGB in [0, 1] (clamped), all of one size; taken one by one.
+        rate: frames per second. A GIF counts in hundredths of a second.
+
+    Raises:
+        ValueError: when the suffix is unknown, the rate is not positive, there is no frame, a frame has another shape
+            than the first, or an MP4 would have an odd side, which its colour format does not allow.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     write_frames(f"{folder}/a.mp4", [torch.full((3, 16, 32), i / 4) for i in range(5)])
+        ...     print(len(list(read_frames(f"{folder}/a.mp4"))), frame_rate(f"{folder}/a.mp4"))
+        5 24.0
+    """
+    path = Path(path)
+    suffix = path.suffix.lower()
+    if suffix not in CLIP_FORMATS:
+        raise ValueError(f"{path}: expected a name that ends in {' or '.join(CLIP_FORMATS)}, got {path.suffix!r}")
+    if not rate > 0:
+        raise ValueError(f"rate: expected a positive number of frames per second, got {rate}")
+    pictures = _bytes(path, frames)
+    first = next(pictures, None)
+    if first is None:
+        raise ValueError(f"frames for {path}: expected at least one, got none")
+    height, width = first.shape[:2]
+    if suffix == ".mp4" and (height % 2 or width % 2):
+        raise ValueError(f"frames for {path}: expected an even height and width, got {height} x {width}")
+    write = _write_mp4 if suffix == ".mp4" else _write_gif
+    with atomic_path(path) as temporary:
+        write(temporary, chain([first], pictures), (height, width), rate)
+
+
+def _write_mp4(path: Path, pictures: Iterable[NDArray[np.uint8]], size: tuple[int, int], rate: float) -> None:
+    import av  # here, because it brings an FFmpeg of its own, which those who only read with OpenCV's do not need
+
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("h264", rate=Fraction(rate).limit_denominator(1001), options={"crf": "18"})
+        stream.height, stream.width = size
+        stream.pix_fmt = "yuv420p"
+        for picture in pictures:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode())
+
+
+def _write_gif(path: Path, pictures: Iterable[NDArray[np.uint8]], size: tuple[int, int], rate: float) -> None:
+    first, *others = (Image.fromarray(picture) for picture in pictures)
+    first.save(path, save_all=True, append_images=others, duration=round(1000 / rate), loop=0)
+
+
+def _bytes(path: Path, frames: Iterable[Tensor]) -> Iterator[NDArray[np.uint8]]:
+    shape = None
+    for number, frame in enumerate(frames):
+        if frame.ndim != 3 or frame.shape[0] != 3 or (shape is not None and frame.shape != shape):
+            wanted = "(3, height, width)" if shape is None else f"{tuple(shape)} like the first"
+            raise ValueError(f"frames for {path}: expected {wanted}, got {tuple(frame.shape)} as number {number}")
+        shape = frame.shape
+        levels = (frame.detach().cpu().float().clamp(0, 1) * 255).round().to(torch.uint8)
+        yield levels.permute(1, 2, 0).contiguous().numpy()
 
 
 def _open(path: str | Path) -> cv2.VideoCapture:

@@ -5,7 +5,7 @@ from diffrig_emo.morphable.base import FaceModel, MorphableEncoder, TextureModel
 from diffrig_emo.morphable.deca import DECA
 from diffrig_emo.morphable.descent_encoder import DescentEncoder, OrientedGradients
 from diffrig_emo.morphable.descent_fit import fit_descent
-from diffrig_emo.morphable.detail import DetailDecoder
+from diffrig_emo.morphable.detail import DetailDecoder, DetailMaps, read_detail_maps
 from diffrig_emo.morphable.emoca import EMOCA
 from diffrig_emo.morphable.flame import FLAME
 from diffrig_emo.morphable.patch_features import PatchFeatures, fit_patches
@@ -20,6 +20,7 @@ __all__ = [
     "BackboneEncoder",
     "DescentEncoder",
     "DetailDecoder",
+    "DetailMaps",
     "FaceModel",
     "FlameTexture",
     "MorphableEncoder",
@@ -31,4 +32,5 @@ __all__ = [
     "fit_descent",
     "fit_patches",
     "keep_out_of_checkpoints",
+    "read_detail_maps",
 ]

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from itertools import pairwise
 from pathlib import Path
+from typing import NamedTuple
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from typing_extensions import Self
 
+from diffrig_emo.io.images import read_image
 from diffrig_emo.morphable.deca import GROUPS, N_DETAIL
 from diffrig_emo.morphable.emoca_checkpoints import find_deca
 from diffrig_emo.morphable.official_weights import read_official
+from diffrig_emo.utils.assets import locate_asset
 from diffrig_emo.utils.licensed import keep_out_of_checkpoints
 
 _SIDE = 8
@@ -84,6 +88,41 @@ class DetailDecoder(nn.Module):
         maps = self.l1(code).unflatten(1, (_CHANNELS[0], _SIDE, _SIDE))
         displacement: Tensor = _MAX_DISPLACEMENT * self.conv_blocks(maps)
         return displacement
+
+
+class DetailMaps(NamedTuple):
+    """What the decoder's wrinkles are drawn with; row 0 lies at v = 1."""
+
+    face_mask: Float[Tensor, "256 256"]
+    """1 where the displacement applies, 0 elsewhere."""
+    fixed_displacement: Float[Tensor, "256 256"]
+    """Displacement of every face, metres."""
+
+
+def read_detail_maps(mask_path: str | Path | None = None, fixed_path: str | Path | None = None) -> DetailMaps:
+    """Read the two official maps that belong to DECA's and EMOCA's wrinkles.
+
+    Args:
+        mask_path: `uv_face_eye_mask.png`. None: it is looked for where `diffrig_emo.utils.assets` looks.
+        fixed_path: `fixed_displacement_256.npy`; None as before.
+
+    Raises:
+        FileNotFoundError: saying where a file was looked for and where to get it.
+        ValueError: when a file is damaged or holds a map of another size.
+    """
+    mask_path = locate_asset("uv_face_eye_mask", mask_path)
+    fixed_path = locate_asset("fixed_displacement", fixed_path)
+    mask = read_image(mask_path)[0]
+    try:
+        fixed = torch.from_numpy(np.load(fixed_path, allow_pickle=False)).to(mask)
+    except (ValueError, TypeError, EOFError) as error:
+        raise ValueError(
+            f"{fixed_path}: expected an array of 256 x 256 numbers, got a damaged file: {error}"
+        ) from error
+    for path, values in ((mask_path, mask), (fixed_path, fixed)):
+        if values.shape != (_SIDE * 32, _SIDE * 32) or not torch.isfinite(values).all():
+            raise ValueError(f"{path}: expected 256 x 256 finite numbers, got a map of shape {tuple(values.shape)}")
+    return DetailMaps(mask, fixed)
 
 
 def _stages() -> list[nn.Module]:

@@ -36,11 +36,12 @@ class ChosenEncoder:
         return digest.hexdigest()
 
 
-def choose_encoder(given: MorphableEncoder | Path | None = None) -> ChosenEncoder:
+def choose_encoder(given: MorphableEncoder | Path | None = None, detail: bool = False) -> ChosenEncoder:
     """The encoder that is asked for, or the best that is available.
 
     Args:
         given: an encoder, the run of a `FaceEncoder`, or None: EMOCA if its files are found, else DECA.
+        detail: whether the latter shall give wrinkle codes too.
 
     Raises:
         FileNotFoundError: when there is neither.
@@ -48,7 +49,7 @@ def choose_encoder(given: MorphableEncoder | Path | None = None) -> ChosenEncode
     if isinstance(given, Path):
         return ChosenEncoder(load_encoder(given), f"run {given.resolve().name}", takes_whole=True)
     if given is None:
-        given = _best_available()
+        given = _best_available(detail)
     with warnings.catch_warnings():
         # Lightning's advice about checkpoints, which nobody makes of this module.
         warnings.filterwarnings("ignore", "Attribute 'encoder'", UserWarning)
@@ -57,11 +58,11 @@ def choose_encoder(given: MorphableEncoder | Path | None = None) -> ChosenEncode
     return ChosenEncoder(model, type(given).__name__, takes_whole=False)
 
 
-def _best_available() -> MorphableEncoder:
+def _best_available(detail: bool) -> MorphableEncoder:
     if find_asset("emoca") is not None:
-        return EMOCA()
+        return EMOCA(detail=detail)
     if find_asset("deca") is not None:
-        return DECA()
+        return DECA(detail=detail)
     try:
         locate_asset("deca")
     except AssetNotFoundError as error:
