@@ -91,7 +91,7 @@ def photo_texture(
         Textures; no gradients.
 
     Raises:
-        ValueError: when batch sizes differ, or a mesh is not in its photograph.
+        ValueError: when batch sizes differ, or nothing of a face is seen in its photograph.
     """
     if not len(photo) == mesh.batch_size == len(albedo) == codes.batch_size:
         raise ValueError(
@@ -112,11 +112,11 @@ def photo_texture(
 
     shading = sh_shading(normal, codes.light).clamp(min=_LEAST_SHADING)
     seen = _seen(place, normal, screen, topology, codes, size, rasterizer) * surface
-    if not seen.flatten(1).amax(1).all():
-        raise ValueError(
-            "mesh: expected every face in its photograph, but one is not; check cam, tform and translation"
-        )
     weight = _fade(seen if region is None else seen * region, surface)
+    if not weight.flatten(1).amax(1).all():
+        raise ValueError(
+            "mesh: expected every face in its photograph, but of one nothing is seen; check cam, tform and translation"
+        )
     grid = place[:, :2].permute(0, 2, 3, 1)
     own = functional.grid_sample(photo, grid, padding_mode="border", align_corners=False) / shading
 

@@ -108,12 +108,12 @@ def mesh(
     if source is None or chosen is None:
         own = _synthetic(face, device)
     else:
-        own = _read(source, _on(chosen, device), find, face_policy)
+        own = _read(source, chosen, device, find, face_policy)
     heads = {"source": own.codes}
     if target is not None:
         other = chosen if target_encoder is None else choose_encoder(target_encoder)
         assert other is not None  # there is one as soon as there is a photograph
-        goal = _read(target, _on(other, device), find, face_policy)
+        goal = _read(target, other, device, find, face_policy)
         heads["edited"] = transfer_expression(own.codes, goal.codes)
 
     space = face_space(own.codes.space)
@@ -148,11 +148,6 @@ def mesh(
     console.print(f"{output}: {', '.join(path.name for path in files)}", markup=False)
 
 
-def _on(chosen: ChosenEncoder, device: torch.device) -> ChosenEncoder:
-    chosen.model.to(device)
-    return chosen
-
-
 @torch.no_grad()
 def _synthetic(number: int, device: torch.device) -> _Face:
     face = SyntheticFaces(number + 1, _SYNTHETIC)[number]
@@ -161,11 +156,14 @@ def _synthetic(number: int, device: torch.device) -> _Face:
 
 @torch.no_grad()
 def _read(
-    path: Path, chosen: ChosenEncoder, detector: FaceDetector, face_policy: Literal["largest", "center"] | int
+    path: Path,
+    chosen: ChosenEncoder,
+    device: torch.device,
+    detector: FaceDetector,
+    face_policy: Literal["largest", "center"] | int,
 ) -> _Face:
     """Photo to codes, and the aligned picture as fine as is of use."""
-    device = next(chosen.model.parameters()).device
-    encoder = chosen.model.encoder
+    encoder = chosen.model.to(device).encoder
     if chosen.takes_whole:
         photo = read_image(path)
         whole = torch.tensor([0.0, 0.0, photo.shape[2] - 1, photo.shape[1] - 1])

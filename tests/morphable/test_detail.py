@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from PIL import Image
 
-from diffrig_emo.morphable import DetailDecoder
+from diffrig_emo.morphable import DetailDecoder, read_detail_maps
 from tests.parity.fake_assets import component, write_fake_deca, write_fake_emoca
 
 
@@ -98,3 +99,38 @@ def test_wrong_files(tmp_path):
         DetailDecoder(tmp_path / "a.tar")
     with pytest.raises(FileNotFoundError, match=r"deca_model\.tar .*was not found"):
         DetailDecoder(tmp_path)
+
+
+@pytest.fixture
+def maps_folder(tmp_path):
+    """Two maps in the official formats: grey in four channels, and float64."""
+    rng = np.random.default_rng(0)
+    grey = rng.integers(0, 256, (256, 256, 1), dtype=np.uint8)
+    picture = np.concatenate([grey.repeat(3, axis=2), np.full_like(grey, 255)], axis=2)
+    Image.fromarray(picture).save(tmp_path / "uv_face_eye_mask.png")
+    np.save(tmp_path / "fixed_displacement_256.npy", 1e-3 * rng.standard_normal((256, 256)))
+    return tmp_path
+
+
+def test_the_two_maps(maps_folder):
+    maps = read_detail_maps(maps_folder, maps_folder)
+    grey = np.array(Image.open(maps_folder / "uv_face_eye_mask.png"))[..., 0]
+    np.testing.assert_allclose(maps.face_mask, grey / 255, atol=1e-7)
+    np.testing.assert_allclose(maps.fixed_displacement, np.load(maps_folder / "fixed_displacement_256.npy"), atol=1e-9)
+    assert maps.face_mask.dtype == maps.fixed_displacement.dtype == torch.float32
+
+
+@pytest.mark.parametrize("content", [b"", b"\x93NUMPY\x01\x00", b"no array"])
+def test_a_damaged_map_is_named(maps_folder, content):
+    (maps_folder / "fixed_displacement_256.npy").write_bytes(content)
+    with pytest.raises(ValueError, match=r"fixed_displacement_256\.npy: expected an array of 256 x 256 numbers"):
+        read_detail_maps(maps_folder, maps_folder)
+
+
+def test_a_map_of_another_size_or_none(maps_folder):
+    np.save(maps_folder / "fixed_displacement_256.npy", np.zeros((128, 128)))
+    with pytest.raises(ValueError, match=r"expected 256 x 256 finite numbers, got a map of shape \(128, 128\)"):
+        read_detail_maps(maps_folder, maps_folder)
+    (maps_folder / "fixed_displacement_256.npy").unlink()
+    with pytest.raises(FileNotFoundError, match="Where to get it"):
+        read_detail_maps(maps_folder, maps_folder)
