@@ -22,7 +22,22 @@ __all__ = [
     "beta_drift",
     "changed_mask",
     "code_distances_mm",
+from diffrig_emo.metrics.functional.image import changed_mask, edit_regions, psnr, ssim
+from diffrig_emo.metrics.functional.user_study import (
+    Share,
+    Strengths,
+    binomial_share,
+    bradley_terry,
+    choice_confusion,
+    comparable_groups,
+)
+    "Share",
+    "Strengths",
+    "binomial_share",
+    "bradley_terry",
+    "choice_confusion",
     "code_errors",
+    "comparable_groups",
     "concordance_correlation",
     "csim",
     "edit_regions",
