@@ -22,6 +22,10 @@ Photographs
   edit      --source --target     give a face the expression, pose or light of another
   mesh      --source --output     a face in 3D, with its texture, before and after an edit
 
+People's opinion
+  user-study-build    --systems   a page that asks which pictures look real, like the person, happy
+  user-study-analyse  --answers --key   win rates, strengths and confusions of what comes back
+
 Lightning, on a config (shipped ones by bare name)
   fit       --config FILE         train
   validate  --config FILE         losses on held-out faces
@@ -40,6 +44,8 @@ VERBS = {
     "mesh": "diffrig_emo.workflows.mesh",
     "prepare": "diffrig_emo.workflows.prepare",
     "study": "diffrig_emo.workflows.study",
+    "user-study-analyse": "diffrig_emo.workflows.user_study.analyse",
+    "user-study-build": "diffrig_emo.workflows.user_study.build",
 }
 """The library's own verbs, and the module that has the function of that name, spelt with underscores."""
 

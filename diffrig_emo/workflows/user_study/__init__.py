@@ -1,0 +1,1 @@
+"""A user study: one HTML page with its questions, and the statistics of what comes back."""
