@@ -15,14 +15,6 @@ from diffrig_emo.metrics.functional.image import changed_mask, edit_regions, l1,
 from diffrig_emo.metrics.functional.perceptual import csim, lpips
 from diffrig_emo.metrics.functional.reenactment import reenactment_distances
 from diffrig_emo.metrics.functional.temporal import temporal_jitter, warping_error
-
-__all__ = [
-    "EMOTIONS",
-    "background_preservation",
-    "beta_drift",
-    "changed_mask",
-    "code_distances_mm",
-from diffrig_emo.metrics.functional.image import changed_mask, edit_regions, psnr, ssim
 from diffrig_emo.metrics.functional.user_study import (
     Share,
     Strengths,
@@ -31,11 +23,18 @@ from diffrig_emo.metrics.functional.user_study import (
     choice_confusion,
     comparable_groups,
 )
+
+__all__ = [
+    "EMOTIONS",
     "Share",
     "Strengths",
+    "background_preservation",
+    "beta_drift",
     "binomial_share",
     "bradley_terry",
+    "changed_mask",
     "choice_confusion",
+    "code_distances_mm",
     "code_errors",
     "comparable_groups",
     "concordance_correlation",

@@ -60,7 +60,7 @@ def match_faces(
         FileNotFoundError: when a folder is missing, or has no picture that fits.
         ValueError: when no face is in all folders, two pictures of a folder have one name, or the table is damaged.
     """
-    folders = {system: _pictures(Path(folder), pattern) for system, folder in systems.items()}
+    folders = {system: _pictures(folder, pattern) for system, folder in systems.items()}
     names = sorted(set().union(*folders.values()))
     lacks = {name: [s for s, pictures in folders.items() if name not in pictures] for name in names}
     common = [name for name in names if not lacks[name]]
@@ -72,9 +72,9 @@ def match_faces(
         for name, missing in lacks.items()
         if missing
     }
-    photos = {} if sources is None else _pictures(Path(sources), "*")
+    photos = {} if sources is None else _pictures(sources, "*")
     found = {name: _source_of(name, photos) for name in common}
-    table = None if emotions is None else _read_emotions(Path(emotions))
+    table = None if emotions is None else _read_emotions(emotions)
     known = {name: _emotion_in(name) if table is None else table.get(name) for name in common}
     return StudyFaces(
         pictures={name: {system: folders[system][name] for system in systems} for name in common},

@@ -12,7 +12,7 @@ const KINDS = {
   },
   emotion: {
     prompt: "Which emotion does the face show?",
-    help: "Choose one by a click, a tap or its number key.",
+    help: "If nothing fits, choose “none of these”. A click, a tap or the number keys.",
   },
 };
 const SHORTEST = 200; // ms; what comes sooner is the second click of a double click, not an answer

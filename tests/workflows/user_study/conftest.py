@@ -88,6 +88,7 @@ def browser(tmp_path_factory):
     options.set_capability("goog:loggingPrefs", {"performance": "ALL", "browser": "ALL"})
     # The driver is named, so that selenium looks for none on the network.
     driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(executable_path=chromedriver))
+    driver.set_script_timeout(60)
     driver.downloads = downloads
     yield driver
     driver.quit()

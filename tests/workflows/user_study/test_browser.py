@@ -12,6 +12,8 @@ from scipy.stats import binom
 from diffrig_emo.cli import main
 from tests.workflows.user_study.conftest import data_of, key_of
 
+PATIENCE = 60
+"""Seconds; machines of CI are slow."""
 KINDS = ("realism", "identity", "emotion")
 
 
@@ -39,7 +41,7 @@ class Visit:
     def wait(self, section):
         """Until a section is seen and, of a question, its clock runs."""
         ready = "return shownAt !== null" if section == "question" else "return true"
-        end = time.monotonic() + 20
+        end = time.monotonic() + PATIENCE
         while self.section != [section] or not self.js(ready):
             assert time.monotonic() < end, f"waited for {section}, see {self.section}"
             time.sleep(0.02)
@@ -52,7 +54,7 @@ class Visit:
 
     def go_on(self):
         """Past the page between two parts, to the next question; whether there is one."""
-        end = time.monotonic() + 20
+        end = time.monotonic() + PATIENCE
         while time.monotonic() < end:
             (section,) = self.section
             if section == "end":
@@ -101,7 +103,7 @@ class Visit:
 
     def download(self):
         self.find("#download").click()
-        end = time.monotonic() + 20
+        end = time.monotonic() + PATIENCE
         while not (files := list(self.browser.downloads.glob("*.json"))):
             assert time.monotonic() < end, "no download"
             time.sleep(0.05)
@@ -184,8 +186,9 @@ def test_it_loads_nothing_from_anywhere(visit):
     assert {url for url in urls if url.startswith("file:")} == {visit.page.as_uri()}
     # And it could not if it tried.
     outcome = visit.browser.execute_async_script(
-        "const done = arguments[0]; fetch('http://127.0.0.1:9/').then(() => done('loaded'), (e) => done(String(e)));"
-        "document.addEventListener('securitypolicyviolation', (e) => done(e.violatedDirective))"
+        "const done = arguments[0];"
+        "document.addEventListener('securitypolicyviolation', (e) => done(e.effectiveDirective));"
+        "fetch('http://127.0.0.1:9/').then(() => done('loaded'), () => {})"
     )
     assert outcome == "connect-src"
 
@@ -322,7 +325,7 @@ def test_every_question_fits_the_screen(visit, width, height):
             assert min(left) >= 0
             assert max(right) <= width
             assert min(top) >= 0
-            assert max(bottom) <= height or (kind, height) == ("emotion", 360), "no scrolling between two pictures"
+            assert max(bottom) <= height, "nothing to scroll for"
             assert visit.js("return document.documentElement.scrollWidth") <= width
     finally:
         visit.browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
