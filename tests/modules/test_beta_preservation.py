@@ -100,7 +100,9 @@ def test_the_preservation_loss_falls_when_it_alone_is_trained(chain, batch):
 
 @pytest.mark.parametrize("weight", [0.0, 1.0], ids=["preservation_alone", "with_regularisers"])
 def test_a_step_through_four_checkpointed_steps_fits_where_one_step_fits(weight, batch):
-    module = stage_two(denoising_weight=weight, reference_weight=weight)
+    # Wide enough for the denoiser's activations to be most of the memory.
+    weights = {"denoising_weight": weight, "reference_weight": weight}
+    module = BetaPreservation(**parts(width=32), prediction_type="v", encoder=encoder(), **weights)
     module.log = module.log_dict = lambda *args, **kwargs: None
 
     def added(chain):
