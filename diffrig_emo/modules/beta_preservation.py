@@ -141,7 +141,7 @@ class BetaPreservation(FaceDiffusion):
         losses = self.drift(batch, sample, reading)
         loss = self.preservation_weight * torch.stack(list(losses.values())).sum()
         if self.stillness_weight > 0:
-            losses["stillness"] = self._stillness(batch, sample, own, wanted)
+            losses["stillness"] = self.stillness(batch, sample, own, wanted)
             loss = loss + self.stillness_weight * losses["stillness"]
         size = len(batch["image"])
         if self.denoising_weight > 0:
@@ -197,6 +197,22 @@ class BetaPreservation(FaceDiffusion):
             losses["identity"] = self.identity_weight * (1 - F.cosine_similarity(before, self.identity(edit)))
         return {name: (sample.weight * value).mean() for name, value in losses.items()}
 
+    def stillness(
+        self, batch: FaceBatch, sample: EditSample, own: Conditioning, wanted: Conditioning
+    ) -> Float[Tensor, ""]:
+        """Mean squared difference of source and edit, in [-1, 1], over the pixels that the edit leaves alone.
+
+        Raises:
+            ValueError: when there are no spatial conditions to tell which they are.
+        """
+        still = released(own, wanted, 1.0, sharpness=10.0)
+        if still is None:
+            raise ValueError(
+                "stillness_weight: no conditioner gives spatial conditions to tell what changes"
+            )
+        moved = (sample.x_0 - to_signed(batch["image"])).square() * still
+        return (sample.weight * moved.flatten(1).mean(dim=1)).mean()
+
     def validation_step(self, batch: FaceBatch, batch_idx: int) -> Tensor:
         """Stage one's loss, and the drift of edits made as at inference, read by the training encoder."""
         loss = super().validation_step(batch, batch_idx)
@@ -207,13 +223,6 @@ class BetaPreservation(FaceDiffusion):
         names = {"shape": "beta_drift", "exp": "expression_error"}
         self.log_dict({f"val/{names.get(k, k)}": v for k, v in losses.items()}, batch_size=len(edit))
         return loss
-
-    def _stillness(self, batch: FaceBatch, sample: EditSample, own: Conditioning, wanted: Conditioning) -> Tensor:
-        still = released(own, wanted, 1.0, sharpness=10.0)
-        if still is None:
-            raise ValueError("stillness_weight: there are no spatial conditions to tell what an edit leaves as it is")
-        moved = (sample.x_0 - to_signed(batch["image"])).square() * still
-        return (sample.weight * moved.flatten(1).mean(dim=1)).mean()
 
     def _reference_distance(self, reference: nn.Module, batch: FaceBatch, wanted: Conditioning) -> Tensor:
         x_0 = to_signed(batch["image"])

@@ -9,7 +9,7 @@ from diffrig_emo.losses.preservation import PreservationLoss
 from diffrig_emo.modules import BetaPreservation, FaceDiffusion
 from diffrig_emo.morphable import BackboneEncoder
 from diffrig_emo.renderer import BufferRenderer
-from diffrig_emo.structures import face_collate
+from diffrig_emo.structures import Conditioning, face_collate
 from diffrig_emo.utils.memory import added_memory
 from tests.fakes import N_EXP, N_SHAPE, N_TEX, FakeFaces, FakeFacesDataModule, FakeHead, FakeTexture
 
@@ -118,6 +118,41 @@ def test_a_step_through_four_checkpointed_steps_fits_where_one_step_fits(weight,
     one_step = added(OneStepEdit())
     assert added(TruncatedEdit(num_steps=5, last=4)) < 1.2 * one_step
     assert added(TruncatedEdit(num_steps=5, last=4, checkpointing=False)) > 1.5 * one_step
+
+
+def test_stillness_counts_pixels_whose_conditions_stay_and_no_others(batch):
+    module = stage_two()
+    target, _ = module.targets(batch)
+    own, wanted = module.condition(batch), module.condition({**batch, "codes": target})
+    change = (wanted.spatial - own.spatial).abs().amax(dim=1, keepdim=True)
+    still, moving = change == 0, change >= 0.1
+    assert still.any()
+    assert moving.any()
+    source = 2 * batch["image"] - 1
+    weight = torch.ones(len(source))
+    elsewhere = EditSample(source + moving.float(), weight)
+    assert module.stillness(batch, elsewhere, own, wanted) == 0
+    everywhere_still = EditSample(source + 0.5 * still.float(), weight)
+    expected = 0.25 * still.float().mean()
+    torch.testing.assert_close(module.stillness(batch, everywhere_still, own, wanted), expected)
+
+
+def test_stillness_joins_the_loss_by_its_weight(batch):
+    losses = []
+    for weight in (0.0, 1.0, 3.0):
+        module = stage_two(stillness_weight=weight)
+        module.log = module.log_dict = lambda *args, **kwargs: None
+        torch.manual_seed(0)
+        losses.append(module.training_step(batch, 0).item())
+    assert losses[1] > losses[0]
+    assert losses[2] - losses[0] == pytest.approx(3 * (losses[1] - losses[0]), rel=1e-3)
+
+
+def test_stillness_without_spatial_conditions_is_refused(batch):
+    module = stage_two()
+    sample = EditSample(batch["image"], torch.ones(4))
+    with pytest.raises(ValueError, match="stillness_weight: no conditioner gives spatial conditions"):
+        module.stillness(batch, sample, Conditioning(), Conditioning())
 
 
 def test_targets_are_the_next_face_s_expression_and_its_reading(batch):
