@@ -74,9 +74,11 @@ def write_mesh(
     if suffix == ".glb":
         if texture is not None:
             mesh.visual.material = _material(texture)  # type: ignore[union-attr]
-        content = mesh.export(
+        exported = mesh.export(
             file_type="glb", include_normals=True, tree_postprocessor=_without_light if unlit else None
         )
+        assert isinstance(exported, bytes)
+        content = exported
     else:
         content = export_ply(mesh, vertex_normal=True)
         if texture is not None:

@@ -207,9 +207,7 @@ class BetaPreservation(FaceDiffusion):
         """
         still = released(own, wanted, 1.0, sharpness=10.0)
         if still is None:
-            raise ValueError(
-                "stillness_weight: no conditioner gives spatial conditions to tell what changes"
-            )
+            raise ValueError("stillness_weight: no conditioner gives spatial conditions to tell what changes")
         moved = (sample.x_0 - to_signed(batch["image"])).square() * still
         return (sample.weight * moved.flatten(1).mean(dim=1)).mean()
 

@@ -190,8 +190,9 @@ def _seen(
     front = whole & (behind < _DEPTH_BIAS * codes.cam[:, 0, None, None, None])
     low, high = _FACING
     cosine = normal[:, 2:] / normal.norm(dim=1, keepdim=True).clamp(min=1e-6)
-    facing = ((cosine - low) / (high - low)).clamp(0, 1)
-    return front * facing * facing * (3 - 2 * facing)
+    facing: Tensor = ((cosine - low) / (high - low)).clamp(0, 1)
+    seen: Tensor = front * facing * facing * (3 - 2 * facing)
+    return seen
 
 
 def _fade(share: Tensor, surface: Tensor) -> Tensor:
@@ -199,7 +200,7 @@ def _fade(share: Tensor, surface: Tensor) -> Tensor:
     sigma = _SEAM * share.shape[-1]
     kernel = 2 * round(2 * sigma) + 1
     blurred = gaussian_blur(torch.cat([share, surface.to(share.dtype)], dim=1), [kernel, kernel], [sigma, sigma])
-    inner = 2 * blurred[:, :1] / blurred[:, 1:].clamp(min=1e-6) - 1
+    inner: Tensor = 2 * blurred[:, :1] / blurred[:, 1:].clamp(min=1e-6) - 1
     return share * inner.clamp(0, 1)
 
 
@@ -210,7 +211,8 @@ def _tone(own: Tensor, model: Tensor, weight: Tensor) -> Float[Tensor, "batch 3 
     cells = functional.interpolate(cells, (_TONE_CELLS, _TONE_CELLS), mode="area")
     near = functional.interpolate(gaussian_blur(cells, [11, 11], [2.0, 2.0]), size, mode="bilinear")
     photographed, modelled = (near + _TONE_PRIOR * cells.mean(dim=(2, 3), keepdim=True)).split(3, dim=1)
-    return photographed / modelled.clamp(min=1e-6)
+    tone: Tensor = photographed / modelled.clamp(min=1e-6)
+    return tone
 
 
 def _bleed(surface: Tensor) -> tuple[Int[Tensor, " texels"], Bool[Tensor, "uv_size uv_size"]]:

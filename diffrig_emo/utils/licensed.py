@@ -27,8 +27,8 @@ def keep_out_of_checkpoints(module: nn.Module) -> None:
     """
     module.requires_grad_(False)
     # Public under these names without the underscore since PyTorch 2.5.
-    module._register_state_dict_hook(_leave_out)  # type: ignore[no-untyped-call]
-    module._register_load_state_dict_pre_hook(_put_back, with_module=True)  # type: ignore[no-untyped-call]
+    module._register_state_dict_hook(_leave_out)
+    module._register_load_state_dict_pre_hook(_put_back, with_module=True)
 
 
 def _leave_out(module: nn.Module, state_dict: dict[str, Any], prefix: str, _metadata: object) -> None:

@@ -66,7 +66,7 @@ def added_memory(run: Callable[[], object]) -> int:
     events = [
         event
         for event in profiler.profiler.kineto_results.events()
-        if event.name() == "[memory]" and event.device_type() == torch.autograd.DeviceType.CPU
+        if event.name() == "[memory]" and event.device_type() == torch.autograd.DeviceType.CPU  # type: ignore[attr-defined]
     ]
     held = peak = 0
     for event in sorted(events, key=lambda event: event.start_ns()):

@@ -14,7 +14,7 @@ from torch import Tensor
 class Share(NamedTuple):
     """A share of choices and what it may be in truth."""
 
-    count: int
+    count: int  # type: ignore[assignment] # a field in place of the method of tuples
     """Choices that count."""
     total: int
     """All choices."""
