@@ -231,7 +231,7 @@ def _systems(
         "fit_personal_synthetic_64.yaml", [*further, "--model.init_args.optimizer.init_args.lr=2e-4"]
     )
     yield "control", _train(control, data)
-    floor = _floor(parts.guide)
+    floor = _floor(parts.guide, data.train_faces)
     for name, options in CHAINS.items():
         encoder = "--model.init_args.encoder"
         options = [*further, *options, f"{encoder}_weights={parts.guide_path}"]
@@ -275,9 +275,9 @@ def _train(run: Experiment, data: L.LightningDataModule) -> FaceDiffusion:
 
 
 @torch.no_grad()
-def _floor(guide: MorphableEncoder, faces: int = 64) -> dict[str, float]:
-    """What the training encoder reads off true edits of training people: no test face is looked at."""
-    people = SyntheticFaces(faces)  # the first of the rig's own
+def _floor(guide: MorphableEncoder, people: SyntheticFaces) -> dict[str, float]:
+    """What the training encoder reads off true edits of people that the rig has learned: no test face is looked at."""
+    faces = min(64, len(people))
     batch = next(people.batches(faces))
     codes = batch["codes"]
     donors = torch.arange(faces).roll(-1)

@@ -21,7 +21,7 @@ from diffrig_emo.morphable import (
     fit_descent,
     fit_patches,
 )
-from diffrig_emo.structures import FaceCodes, FaceCrop
+from diffrig_emo.structures import FaceBatch, FaceCodes, FaceCrop
 from diffrig_emo.synthesis import SyntheticFaces
 from diffrig_emo.synthesis.mirror import mirrored_codes
 from diffrig_emo.workflows.experiment import Experiment, load_experiment
@@ -104,7 +104,13 @@ def study_parts(cache: Path, sizes: PartSizes) -> StudyParts:
     if not recognizer_path.is_file():
         _fit(run, ExpressionRecognizer, recognizer_path)
     load_part(run.model.recognizer, recognizer_path, "recognizer", "recognizer")
-    r2 = {"guide": encoder_r2(guide), "judge": encoder_r2(judge)}
+    measured = cache / "encoders.json"
+    if not measured.is_file():
+        batch = next(SyntheticFaces(min(512, sizes.guide_faces), guide.image_size, ENCODER_VALIDATION).batches(512))
+        found = {name: encoder_r2(encoder, batch) for name, encoder in (("guide", guide), ("judge", judge))}
+        with atomic_path(measured) as temporary:
+            temporary.write_text(json.dumps(found), encoding="utf-8")
+    r2 = json.loads(measured.read_text(encoding="utf-8"))
     return StudyParts(guide, judge, run.model.eval(), rig, cache / "guide.ckpt", r2)
 
 
@@ -144,13 +150,12 @@ def quiet(folder: Path, seed: int, steps: int, average: float | None = None) -> 
 
 
 @torch.no_grad()
-def encoder_r2(encoder: DescentEncoder, faces: int = 512) -> dict[str, float]:
-    """Share of the variance that an encoder explains on held-out faces.
+def encoder_r2(encoder: DescentEncoder, batch: FaceBatch) -> dict[str, float]:
+    """Share of the variance that an encoder explains on faces that it has not learned from.
 
     `shape` and `exp` are measured on the face's vertices, neutral or of mean shape, where a coefficient counts by what
     it moves; `shape_codes` and `exp_codes` on the coefficients.
     """
-    batch = next(SyntheticFaces(faces, encoder.image_size, ENCODER_VALIDATION).batches(faces))
     true = batch["codes"]
     read = encoder(FaceCrop(image=batch["image"]))
     figures = {f"{g}_codes": _r2(getattr(read, g), getattr(true, g)) for g in ("shape", "exp")}
