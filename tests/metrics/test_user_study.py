@@ -49,7 +49,7 @@ def test_no_choices_say_nothing():
 
 
 def test_bad_shares_are_named():
-    with pytest.raises(ValueError, match="count: expected 0 to total = 3, got 4"):
+    with pytest.raises(ValueError, match="successes: expected 0 to trials = 3, got 4"):
         binomial_share(4, 3)
     with pytest.raises(ValueError, match="confidence: expected a probability between 0 and 1, got 95"):
         binomial_share(1, 3, 95)

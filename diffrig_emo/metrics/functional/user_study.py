@@ -14,12 +14,12 @@ from torch import Tensor
 class Share(NamedTuple):
     """A share of choices and what it may be in truth."""
 
-    count: int  # type: ignore[assignment] # a field in place of the method of tuples
+    successes: int
     """Choices that count."""
-    total: int
+    trials: int
     """All choices."""
     rate: float
-    """`count / total`; NaN of none."""
+    """`successes / trials`; NaN of none."""
     low: float
     """Lower end of the interval, 0 to 1; 0 of none."""
     high: float
@@ -39,18 +39,18 @@ class Strengths(NamedTuple):
     """Of the strengths; the variance of a difference is `c[i, i] + c[j, j] - 2 * c[i, j]`."""
 
 
-def binomial_share(count: int, total: int, confidence: float = 0.95) -> Share:
+def binomial_share(successes: int, trials: int, confidence: float = 0.95) -> Share:
     """A share with Wilson's score interval (1927), which also holds for few choices and for shares near 0 or 1.
 
     Choices count as independent of each other.
 
     Args:
-        count: choices that count.
-        total: all choices.
+        successes: choices that count.
+        trials: all choices.
         confidence: how often such an interval holds the true share, between 0 and 1.
 
     Raises:
-        ValueError: when `count` is negative or above `total`, or `confidence` is no probability.
+        ValueError: when `successes` is negative or above `trials`, or `confidence` is no probability.
 
     Example:
         >>> share = binomial_share(15, 20)
@@ -58,12 +58,12 @@ def binomial_share(count: int, total: int, confidence: float = 0.95) -> Share:
         (0.75, 0.531, 0.888)
     """
     _require_probability(confidence)
-    if not 0 <= count <= total:
-        raise ValueError(f"count: expected 0 to total = {total}, got {count}")
-    if not total:
+    if not 0 <= successes <= trials:
+        raise ValueError(f"successes: expected 0 to trials = {trials}, got {successes}")
+    if not trials:
         return Share(0, 0, float("nan"), 0.0, 1.0)
-    interval = binomtest(count, total).proportion_ci(confidence, method="wilson")
-    return Share(count, total, count / total, float(interval.low), float(interval.high))
+    interval = binomtest(successes, trials).proportion_ci(confidence, method="wilson")
+    return Share(successes, trials, successes / trials, float(interval.low), float(interval.high))
 
 
 def bradley_terry(

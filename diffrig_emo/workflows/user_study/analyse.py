@@ -190,4 +190,4 @@ def _table(title: str, *columns: str) -> Table:
 
 
 def _cells(share: dict[str, float]) -> tuple[str, str, str]:
-    return f"{share['rate']:.1%}", f"{share['low']:.1%} to {share['high']:.1%}", str(share["total"])
+    return f"{share['rate']:.1%}", f"{share['low']:.1%} to {share['high']:.1%}", str(share["trials"])

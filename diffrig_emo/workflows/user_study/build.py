@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from rich.console import Console
@@ -176,7 +176,7 @@ def _reasons(faces: StudyFaces) -> str:
 def _tell_left_out(console: Console, faces: StudyFaces, asked: list[Kind]) -> None:
     for face, reason in faces.left_out.items():
         console.print(f"left out {face}: {reason}", markup=False)
-    lacking: dict[str, Collection[str]] = {"identity": faces.sources, "emotion": faces.emotions}
+    lacking: dict[Kind, Mapping[str, object]] = {"identity": faces.sources, "emotion": faces.emotions}
     for kind, known in lacking.items():
         without = [face for face in faces.pictures if face not in known]
         if kind in asked and without:

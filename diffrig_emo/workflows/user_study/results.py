@@ -93,5 +93,5 @@ def _strengths(wins: Tensor, systems: Sequence[str], confidence: float) -> dict[
     }
 
 
-def _share(count: int, total: int, confidence: float) -> dict[str, float]:
-    return binomial_share(count, total, confidence)._asdict()
+def _share(successes: int, trials: int, confidence: float) -> dict[str, float]:
+    return binomial_share(successes, trials, confidence)._asdict()

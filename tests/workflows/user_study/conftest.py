@@ -89,6 +89,7 @@ def browser(tmp_path_factory):
     # The driver is named, so that selenium looks for none on the network.
     driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(executable_path=chromedriver))
     driver.set_script_timeout(60)
+    driver.command_executor.client_config.timeout = 600  # seconds; on a busy machine the first page takes minutes
     driver.downloads = downloads
     yield driver
     driver.quit()

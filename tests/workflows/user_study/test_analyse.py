@@ -53,7 +53,7 @@ def test_rates_strengths_and_confusion_are_right(page, tmp_path, capsys):
     results = analyse(page, write(tmp_path / "answers", **files), tmp_path)
     (pair,) = results["realism"]["pairs"]
     interval = binomtest(9, 12).proportion_ci(method="wilson")
-    assert (pair["system"], pair["over"], pair["count"], pair["total"]) == (*sorted(SYSTEMS), 9, 12)
+    assert (pair["system"], pair["over"], pair["successes"], pair["trials"]) == (*sorted(SYSTEMS), 9, 12)
     assert (pair["low"], pair["high"]) == pytest.approx((interval.low, interval.high))
     strengths = results["identity"]["bradley_terry"]
     assert strengths[FIRST]["strength"] - strengths[SECOND]["strength"] == pytest.approx(math.log(9 / 3))
@@ -61,7 +61,11 @@ def test_rates_strengths_and_confusion_are_right(page, tmp_path, capsys):
     for system in SYSTEMS:
         found = results["emotion"][system]
         assert found["accuracy"]["rate"] == 1
-        assert {name: share["total"] for name, share in found["emotions"].items()} == {"happy": 4, "sad": 4, "anger": 4}
+        assert {name: share["trials"] for name, share in found["emotions"].items()} == {
+            "happy": 4,
+            "sad": 4,
+            "anger": 4,
+        }
     with (tmp_path / "results.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 4 * len(key_of(page)["questions"])
@@ -81,7 +85,7 @@ def test_what_is_seen_instead_is_in_the_confusion(page, tmp_path):
     confusion = results["emotion"][FIRST]["confusion"]
     row = confusion["answers"][confusion["rows"].index("sad")]
     assert [name for name, count in zip(confusion["columns"], row, strict=True) if count] == ["fear"]
-    assert results["emotion"][FIRST]["accuracy"]["count"] == 2
+    assert results["emotion"][FIRST]["accuracy"]["successes"] == 2
     assert results["emotion"][FIRST]["emotions"]["sad"]["rate"] == 0
 
 
@@ -107,7 +111,7 @@ def test_of_several_files_of_a_participant_the_latest_counts(page, tmp_path, cap
     old = answers_to(page, "p", prefers(SECOND), finished="2025-03-01T10:00:00.000Z")
     new = answers_to(page, "p", prefers(FIRST), finished="2025-03-01T11:30:00.000+01:00")
     results = analyse(page, write(tmp_path / "a", a_new=new, b_old=old), tmp_path)
-    assert results["realism"]["pairs"][0]["total"] == 3
+    assert results["realism"]["pairs"][0]["trials"] == 3
     assert results["realism"]["systems"][FIRST]["rate"] == 1
     assert results["left_out"] == ["b_old.json: left out, participant p finished a_new.json later"]
     assert results["left_out"][0] in capsys.readouterr().out
@@ -151,7 +155,11 @@ def test_three_systems_are_compared_pair_by_pair(tmp_path):
     results = analyse(page, write(tmp_path / "a", p=answers_to(page, "p", mostly)), tmp_path)
     pairs = {(pair["system"], pair["over"]): pair["rate"] for pair in results["realism"]["pairs"]}
     assert pairs == {("one", "three"): 0.75, ("one", "two"): 0.75, ("three", "two"): 0.25}
-    assert {s: share["count"] for s, share in results["realism"]["systems"].items()} == {"one": 6, "two": 4, "three": 2}
+    assert {s: share["successes"] for s, share in results["realism"]["systems"].items()} == {
+        "one": 6,
+        "two": 4,
+        "three": 2,
+    }
     strengths = [results["realism"]["bradley_terry"][system]["strength"] for system in ranks]
     assert strengths == sorted(strengths, reverse=True)
     assert sum(strengths) == pytest.approx(0, abs=1e-9)

@@ -163,12 +163,13 @@ def test_answers_survive_a_reload_and_come_out_right(visit, tmp_path, capsys):
     (participant,) = results["participants"]
     assert (participant["participant"], participant["answers"], participant["checks_passed"]) == ("p 07/ä", 15, 3)
     assert results["realism"]["pairs"][0] == pytest.approx(
-        {"system": first, "over": second, "count": 3, "total": 3, "rate": 1.0, "low": 0.4385, "high": 1.0}, abs=1e-3
+        {"system": first, "over": second, "successes": 3, "trials": 3, "rate": 1.0, "low": 0.4385, "high": 1.0},
+        abs=1e-3,
     )
-    assert results["identity"]["pairs"][0]["count"] == 0
+    assert results["identity"]["pairs"][0]["successes"] == 0
     lefts = [answer["left"] == answer["choice"] for answer in saved["answers"] if answer["left"]]
     real, alike = results["realism"]["left"], results["identity"]["left"]
-    assert real["total"] + alike["total"] == len(lefts) - 2, "without the checks"
+    assert real["trials"] + alike["trials"] == len(lefts) - 2, "without the checks"
     assert results["emotion"][first]["accuracy"]["rate"] == 1
     confusion = results["emotion"][second]["confusion"]
     row = confusion["answers"][confusion["rows"].index("anger")]
