@@ -24,7 +24,7 @@ Photographs
 
 People's opinion
   user-study-build    --systems   a page that asks which pictures look real, like the person, happy
-  user-study-analyse  --answers --key   win rates, strengths and confusions of what comes back
+  user-study-analyse  --key FILE  win rates, strengths and confusions of what comes back
 
 Lightning, on a config (shipped ones by bare name)
   fit       --config FILE         train
