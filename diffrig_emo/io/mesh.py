@@ -59,7 +59,7 @@ def write_mesh(
         >>> corners = torch.tensor([[0.0, 0.0, 0.0], [1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     write_mesh(f"{folder}/a.glb", corners, torch.tensor([[0, 1, 2]]))
-        ...     trimesh.load_mesh(f"{folder}/a.glb").area
+        ...     print(trimesh.load_mesh(f"{folder}/a.glb").area)
         0.5
     """
     path = Path(path)

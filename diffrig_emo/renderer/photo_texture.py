@@ -27,6 +27,8 @@ _FACING = (0.15, 0.45)
 """Cosine between normal and view: from no trust in the photograph to full trust."""
 _LEAST_SHADING = 0.15
 """In deeper shadow, dividing by the shading would show noise."""
+_BURNT = (0.88, 0.98)
+"""Brightest channel: from where on a colour has lost its hue, so that it tells nothing about other light."""
 _SEAM = 1 / 96
 """Width of the seam around what is not seen, of the map's side."""
 _TONE_CELLS = 64
@@ -44,7 +46,8 @@ class PhotoTexture(TensorStruct):
     lit: Float[Tensor, "batch 3 uv_size uv_size"]
     """The photograph's colours, light and all, RGB; about [0, 1], not clamped. To be shown without shading."""
     albedo: Float[Tensor, "batch 3 uv_size uv_size"]
-    """The same with the shading divided out, to be lit anew. Burnt-out highlights and cast shadows stay in it."""
+    """Without the light, to be lit anew: the shading is divided out, and burnt-out highlights count as not seen. Cast
+    shadows stay in it."""
     weight: Float[Tensor, "batch 1 uv_size uv_size"]
     """Share of the photograph in every texel: 1 where the camera sees it well, 0 where it does not."""
     mirrored: Float[Tensor, "batch 1 uv_size uv_size"]
@@ -118,19 +121,20 @@ def photo_texture(
             "mesh: expected every face in its photograph, but of one nothing is seen; check cam, tform and translation"
         )
     grid = place[:, :2].permute(0, 2, 3, 1)
-    own = functional.grid_sample(photo, grid, padding_mode="border", align_corners=False) / shading
+    own = functional.grid_sample(photo, grid, padding_mode="border", align_corners=False)
+    sound = 0.01 + 0.99 * ((_BURNT[1] - own.amax(1, keepdim=True)) / (_BURNT[1] - _BURNT[0])).clamp(0, 1)
+    own = own / shading
 
     model = functional.interpolate(albedo, (uv_size, uv_size), mode="bilinear", antialias=True)
-    model = model * _tone(own, model, weight)
+    model = model * _tone(own, model, weight * sound)
     result, mirrored = model, torch.zeros_like(weight)
     if mirror is not None:
         other = mirror.clamp(min=0).flatten()
-        mirrored = _fade(_pick(weight, other) * ((mirror >= 0) & surface), surface)
+        mirrored = _fade(_pick(weight * sound, other) * ((mirror >= 0) & surface), surface)
         result = torch.lerp(result, _pick(own, other), mirrored)
-    result = torch.lerp(result, own, weight)
+    lit, result = torch.lerp(result, own, weight) * shading, torch.lerp(result, own, weight * sound)
     nearest, is_near = _bleed(surface[0, 0])
-    result = torch.where(is_near, _pick(result, nearest), model)
-    lit = result * torch.where(is_near, _pick(shading, nearest), 1)
+    lit, result = (torch.where(is_near, _pick(values, nearest), model) for values in (lit, result))
     return PhotoTexture(lit=lit, albedo=result, weight=weight, mirrored=mirrored * (1 - weight))
 
 

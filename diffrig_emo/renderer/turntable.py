@@ -56,7 +56,7 @@ def turntable(
         >>> from diffrig_emo.structures.codes import EVEN_LIGHT
         >>> corners = torch.tensor([[0, 1, 2]])
         >>> flat = MeshTopology(faces=corners, uvs=torch.tensor([[0.0, 0], [1, 0], [0, 1]]), uv_faces=corners)
-        >>> wing = torch.tensor([[[0.0, 0, 0], [0.1, 0, 0], [0, 0.1, 0]]])
+        >>> wing = torch.tensor([[[0.0, 0, 0], [0.1, 0, 0.05], [0, 0.1, 0]]])
         >>> light = torch.zeros(1, 9, 3)
         >>> light[:, 0] = EVEN_LIGHT
         >>> frames = list(turntable(wing, flat, torch.zeros(1, 3, 2, 2), light, num_frames=4, size=16))

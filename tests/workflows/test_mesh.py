@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import functools
 import json
 
@@ -18,8 +19,9 @@ from diffrig_emo.morphable import DECA, FLAME, MorphableEncoder, SyntheticHead
 from diffrig_emo.synthesis import SyntheticFaces
 from diffrig_emo.transforms.edits import transfer_expression
 from diffrig_emo.workflows import mesh as mesh_module
+from diffrig_emo.workflows.choose_encoder import choose_encoder
 from diffrig_emo.workflows.mesh import mesh
-from diffrig_emo.workflows.mesh_files import face_space, write_turntable
+from diffrig_emo.workflows.mesh_files import face_space, texture_of, write_turntable
 
 
 @pytest.fixture(autouse=True)
@@ -36,7 +38,7 @@ def lab(official_assets, monkeypatch):
 
 @pytest.fixture(scope="module")
 def faces():
-    return SyntheticFaces(2, 256, 1)
+    return list(SyntheticFaces(2, 128, 1))
 
 
 class Middle(FaceDetector):
@@ -59,7 +61,7 @@ class Knows(MorphableEncoder):
         self.faces = faces
 
     def forward(self, crop):
-        (face,) = [face for face in self.faces if (face["image"] - crop.aligned[0]).abs().max() < 1e-3]
+        (face,) = [face for face in self.faces if (face["image"] - crop.photo[0]).abs().max() < 1e-3]
         return face["codes"].replace(tform=torch.diag(torch.tensor([0.875, 0.875, 1.0]))[None])
 
 
@@ -85,14 +87,13 @@ def test_a_photograph_before_and_after_an_edit(faces, tmp_path):
     for name, face in zip(("anna", "ben"), faces, strict=True):
         write_image(tmp_path / f"{name}.png", face["image"])
     out = tmp_path / "out"
-    knows = Knows(list(faces))
     mesh(
         tmp_path / "anna.png",
         tmp_path / "ben.png",
         out,
         formats=["obj"],
         clip="gif",
-        source_encoder=knows,
+        source_encoder=Knows(faces),
         detector=Middle(),
         uv_size=128,
     )
@@ -114,6 +115,23 @@ def test_a_photograph_before_and_after_an_edit(faces, tmp_path):
     photographed = faces[0]["image"][:, pixel[:, 1], pixel[:, 0]].mean(1)
     texels = (torch.stack([1 - corner[:, 1], corner[:, 0]]) * 128).long()
     assert (picture[:, texels[0], texels[1]].mean(1) - photographed).abs().max() < 0.1
+
+
+def test_a_run_of_ours_sees_the_whole_photograph(faces, tmp_path, monkeypatch):
+    class Remembers(MorphableEncoder):
+        space, image_size = SyntheticHead.space, 64
+
+        def forward(self, crop):
+            assert crop.image.shape == (1, 3, 64, 64)
+            return faces[0]["codes"]
+
+    chosen = dataclasses.replace(choose_encoder(Remembers()), takes_whole=True)
+    monkeypatch.setattr(mesh_module, "choose_encoder", lambda *_, **__: chosen)
+    write_image(tmp_path / "anna.png", torch.nn.functional.interpolate(faces[0]["image"][None], (300, 300))[0])
+    mesh(tmp_path / "anna.png", output=tmp_path / "out", formats=["ply"], clip=None, uv_size=64)
+    own = texture_of(faces[0]["image"][None], faces[0]["codes"], face_space(SyntheticHead.space), 64)
+    written = read_image(tmp_path / "out" / "texture.png")
+    assert ((written - own.lit[0].clamp(0, 1)).abs() * own.weight[0]).mean() < 0.01
 
 
 @pytest.mark.parametrize("encoder", ["DECA", None])
