@@ -39,6 +39,16 @@ def test_trimesh_reads_it_back(tmp_path, suffix):
 
 
 @pytest.mark.parametrize("suffix", ["obj", "ply", "glb"])
+def test_the_texture_is_the_right_way_up(tmp_path, suffix):
+    write_mesh(tmp_path / f"a.{suffix}", CORNERS, FACES, UVS, UV_FACES, TEXTURE)
+    mesh = trimesh.load_mesh(tmp_path / f"a.{suffix}", process=False)
+    red = mesh.visual.to_color().vertex_colors[:, 0]  # of texel (i, j): 8 i + j
+    wanted = 8 * np.round(7 * (1 - mesh.visual.uv[:, 1])) + 7 * mesh.visual.uv[:, 0]
+    assert np.abs(red - wanted).max() < 9
+    assert np.corrcoef(red, wanted)[0, 1] > 0.97
+
+
+@pytest.mark.parametrize("suffix", ["obj", "ply", "glb"])
 def test_seams_of_the_texture_are_no_holes(tmp_path, suffix):
     path = tmp_path / f"cube.{suffix}"
     write_mesh(path, CORNERS, FACES, UVS, UV_FACES, TEXTURE)
