@@ -33,9 +33,10 @@ from diffrig_emo.workflows.study_judge import StudyFaces
 from diffrig_emo.workflows.study_parts import PEOPLE, TEST_FACES, PartSizes, StudyParts, quiet, study_parts
 
 _CHAIN, _WEIGHT = "--model.init_args.chain", "--model.init_args.preservation_weight"
+_STILLNESS = "--model.init_args.stillness_weight"
 
 CHAINS = {
-    "stage_two_one_step": [f"{_CHAIN}=diffrig_emo.diffusion.OneStepEdit", f"{_WEIGHT}=1"],
+    "stage_two_one_step": [f"{_CHAIN}=diffrig_emo.diffusion.OneStepEdit", f"{_WEIGHT}=1", f"{_STILLNESS}=0"],
     "stage_two_truncated": [],
     "stage_two_inversion": [
         f"{_CHAIN}=diffrig_emo.diffusion.InversionEdit",
@@ -58,7 +59,7 @@ def study(
     output: str = "study_output",
     seeds: Sequence[int] = (0, 1, 2),
     cache: str | None = None,
-    steps: int = 150,
+    steps: int = 200,
     faces: int = 48,
     guide_faces: int = PartSizes.guide_faces,
     guide_points: int = PartSizes.guide_points,
@@ -228,7 +229,7 @@ def _systems(
     data.setup("fit")
     further = [*_further(parts, seed, budget), "--data=data/synthetic_64.yaml"]
     control = load_experiment(
-        "fit_personal_synthetic_64.yaml", [*further, "--model.init_args.optimizer.init_args.lr=2e-4"]
+        "fit_personal_synthetic_64.yaml", [*further, "--model.init_args.optimizer.init_args.lr=4e-4"]
     )
     yield "control", _train(control, data)
     floor = _floor(parts.guide, data.train_faces)
