@@ -117,6 +117,10 @@ class Result:
     codes: FaceCodes
     """Of the photograph, at the system's own size."""
 
+    def to(self, device: torch.device) -> Result:
+        """The same on a device."""
+        return Result(self.reconstruction.to(device), self.edit.to(device), self.codes.to(device))
+
 
 def unmeasurable(judges: Judges, references: list[Reference], size: int) -> dict[str, str]:
     """Figures that nobody can measure on these faces, and why.

@@ -113,6 +113,22 @@ def verdicts(summary: Summary) -> list[str]:
     return sentences
 
 
+def power_notes(summary: Summary, num_faces: int) -> list[str]:
+    """A sentence where there are too few faces for any difference to be clear, however large.
+
+    Signed ranks of n faces never have a probability below 2 / 2^n, and Holm's correction multiplies the smallest one by
+    the number of tests.
+    """
+    tests = len(summary.comparisons)
+    if not tests or tests * 2.0 ** (1 - num_faces) < LEVEL:
+        return []
+    enough = 1 + math.floor(math.log2(tests / LEVEL) + 1)
+    return [
+        f"{num_faces} faces are too few for any of the {tests} tests to find a difference, however large; take at least "
+        f"{enough}."
+    ]
+
+
 def published_table() -> dict[str, Any]:
     """Figures of emotion editing that a paper has published, and where."""
     path = resources.files("diffrig_emo") / "workflows" / "compare" / "published.json"
