@@ -142,7 +142,14 @@ def find_faces(
             found = _whole(photo) if detector is None else _largest(path, photo, detector)
             seconds = None if detector is None else time.perf_counter() - start
             face = ComparedFace(
-                name, path, None, found, "window" if detector is None else "auto", number, _digest(photo, found), seconds
+                name,
+                path,
+                None,
+                found,
+                "window" if detector is None else "auto",
+                number,
+                _digest(photo, found),
+                seconds,
             )
             face.crop(16)  # damaged landmarks show here
         except (OSError, ValueError) as error:

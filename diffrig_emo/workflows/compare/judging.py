@@ -75,7 +75,9 @@ def readers_of(systems: Mapping[str, System], judges: Judges) -> dict[str, Reade
     return readers
 
 
-def independence_notes(systems: Mapping[str, System], readers: Mapping[str, Reader | None], judges: Judges) -> list[str]:
+def independence_notes(
+    systems: Mapping[str, System], readers: Mapping[str, Reader | None], judges: Judges
+) -> list[str]:
     """Sentences about who reads codes off the pictures, and why that may flatter."""
     if judges.judge is not None:
         digest = digest_of(judges.judge.encoder)
@@ -86,7 +88,8 @@ def independence_notes(systems: Mapping[str, System], readers: Mapping[str, Read
         ]
         if own:
             return [
-                f"The judge {judges.judge.name} is the encoder of {', '.join(own)} itself: re-inference is not independent."
+                f"The judge {judges.judge.name} is the encoder of {', '.join(own)} itself: re-inference is not "
+                "independent."
             ]
         return [f"Expression, jaw and drifts are read by the judge {judges.judge.name}, for all systems alike."]
     notes = [

@@ -93,7 +93,9 @@ def page_data(
                 "goal": first.faces[(number + 1) % len(first.faces)],
                 "sources": sources,
                 "systems": {
-                    system: {what: picture_uri(read_image(picture_path(output, system, name, what))) for what in PICTURES}
+                    system: {
+                        what: picture_uri(read_image(picture_path(output, system, name, what))) for what in PICTURES
+                    }
                     for system in runs
                 },
                 "figures": {
@@ -139,8 +141,9 @@ def _body(
     pairs = [_table(test_table(summary, *pair)) for pair in pairs_of(summary)]
     if pairs:
         parts.append(
-            "<details><summary>Paired tests</summary><p class='note'>Effects are rank-biserial correlations, -1 to 1. A "
-            f"difference is called one where p, corrected for all {len(summary.comparisons)} tests, is below {LEVEL}.</p>"
+            "<details><summary>Paired tests</summary><p class='note'>Effects are rank-biserial correlations, -1 to 1. "
+            f"A difference is called one where p, corrected for all {len(summary.comparisons)} tests, is below "
+            f"{LEVEL}.</p>"
         )
         parts += [*pairs, "</details>"]
     parts += [_table(systems), _notes("How it was done", notes)]
@@ -181,4 +184,5 @@ def _table(table: TextTable) -> str:
         ]
         rows.append(f"<tr>{''.join(cells)}</tr>")
     title = html.escape(table.title)
-    return f"<h2>{title}</h2><div class='wide'><table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
+    body = f"<thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody>"
+    return f"<h2>{title}</h2><div class='wide'><table>{body}</table></div>"

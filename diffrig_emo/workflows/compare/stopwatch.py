@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 STAGES = ("detect", "crop", "encode", "render", "invert", "sample")
-"""Of one edit, in their order: find the face, cut it out, read its codes, render codes, find the source's latent, paint."""
+"""Of one edit, in order: find the face, cut it out, read its codes, render codes, find the source's latent, paint."""
 
 
 class Stopwatch:

@@ -108,7 +108,8 @@ def verdicts(summary: Summary) -> list[str]:
         if theirs.get("total"):
             cost = f" An edit takes {ours['total'] / theirs['total']:.2f} times as long."
         sentences.append(
-            f"{first} against {second}: of {len(own)} figures {', '.join(parts)}, no clear difference in {unclear}.{cost}"
+            f"{first} against {second}: of {len(own)} figures {', '.join(parts)}, no clear difference in "
+            f"{unclear}.{cost}"
         )
     return sentences
 
@@ -124,8 +125,8 @@ def power_notes(summary: Summary, num_faces: int) -> list[str]:
         return []
     enough = 1 + math.floor(math.log2(tests / LEVEL) + 1)
     return [
-        f"{num_faces} faces are too few for any of the {tests} tests to find a difference, however large; take at least "
-        f"{enough}."
+        f"{num_faces} faces are too few for any of the {tests} tests to find a difference, however large; take at "
+        f"least {enough}."
     ]
 
 

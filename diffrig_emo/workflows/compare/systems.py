@@ -43,9 +43,7 @@ class Reader:
     name: str
     """As the user gave it."""
 
-    def read(
-        self, aligned: Float[Tensor, "batch 3 size size"], tform: Float[Tensor, "batch 3 3"] | None
-    ) -> FaceCodes:
+    def read(self, aligned: Float[Tensor, "batch 3 size size"], tform: Float[Tensor, "batch 3 3"] | None) -> FaceCodes:
         """Codes of aligned pictures.
 
         Args:
@@ -244,8 +242,8 @@ def _bridge(space: str, size: int) -> BufferConditioner:
     if space.startswith("flame"):
         return BufferConditioner(FLAME(), FlameTexture(), BufferRenderer(size))
     raise ValueError(
-        f"systems: an encoder without a rig is compared by rendering, which is known for codes of {SyntheticHead.space} "
-        f"and of a FLAME, got {space!r}; give its rig"
+        f"systems: an encoder without a rig is compared by rendering, which is known for codes of "
+        f"{SyntheticHead.space} and of a FLAME, got {space!r}; give its rig"
     )
 
 

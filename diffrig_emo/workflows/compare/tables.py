@@ -81,9 +81,7 @@ def test_table(summary: Summary, first: str, second: str) -> TextTable:
         if (c.first, c.second) == (first, second):
             label = f"{c.metric.task} {heading(c.metric)}"
             difference = interval_text(c.test.difference, c.metric.digits, sign=True)
-            rows.append(
-                [label, difference, f"{c.test.effect:+.2f}", _p(c.test.p), _p(c.p_holm), c.verdict]
-            )
+            rows.append([label, difference, f"{c.test.effect:+.2f}", _p(c.test.p), _p(c.p_holm), c.verdict])
             about.append(f"{c.test.test}, {c.test.difference.n} faces")
     columns = ["figure", "difference", "effect", "p", "p, Holm", first]
     return TextTable(f"{first} minus {second}, face by face", columns, rows, [None] * len(rows), about)
@@ -99,7 +97,7 @@ def published_rows(summary: Summary) -> TextTable:
     columns = {"accuracy": "emotion ↑", "psnr": "PSNR ↑ dB", "ssim": "SSIM ↑", "lpips": "LPIPS ↓", "csim": "CSIM ↑"}
     rows = []
     for method, figures in published_means(summary.published).items():
-        cells = (f"{figures[c]:.2f}" if c == "psnr" else f"{figures[c]:.3f}" if c in figures else "" for c in columns)
+        cells = [f"{figures[c]:.{2 if c == 'psnr' else 3}f}" if c in figures else "" for c in columns]
         rows.append([f"published: {method}", *cells])
     title = f"{summary.published['title']} (means over six emotions; not measured here)"
     return TextTable(title, ["method", *columns.values()], rows, [None] * len(rows), [""] * len(rows))
@@ -131,9 +129,7 @@ def interval_text(interval: Interval, digits: int, sign: bool = False) -> str:
     return f"{mean} [{interval.low:{plus}.{digits}f}, {interval.high:{plus}.{digits}f}]"
 
 
-def print_report(
-    console: Console, summary: Summary, notes: Sequence[str], not_measured: Mapping[str, str]
-) -> None:
+def print_report(console: Console, summary: Summary, notes: Sequence[str], not_measured: Mapping[str, str]) -> None:
     """Everything on the console."""
     tables = [quality_table(summary, task) for task in ("reconstruction", "edit")]
     tables += [cost_table(summary)]

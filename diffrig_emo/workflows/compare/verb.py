@@ -168,7 +168,12 @@ def compare(
         output / "compare.json",
         {
             "notice": NOTICE,
-            "settings": {"images": None if images is None else str(images), "start": start, "steps": steps, "seed": seed},
+            "settings": {
+                "images": None if images is None else str(images),
+                "start": start,
+                "steps": steps,
+                "seed": seed,
+            },
             "size": size,
             "systems": described,
             "faces": [face.name for face in usable],
@@ -204,8 +209,8 @@ def _require_two(faces: Sequence[ComparedFace], skipped: Mapping[str, str], outp
     write_skipped(output / "skipped.csv", skipped)
     reasons = "; ".join(f"{path}: {reason}" for path, reason in list(skipped.items())[:3])
     raise ValueError(
-        f"images: expected two faces or more that every system can use, got {len(faces)}; see {output / 'skipped.csv'}: "
-        f"{reasons}"
+        f"images: expected two faces or more that every system can use, got {len(faces)}; see "
+        f"{output / 'skipped.csv'}: {reasons}"
     )
 
 
@@ -218,7 +223,11 @@ def _settings(system: System, reader: Reader | None) -> dict[str, Any]:
 
 
 def _encode(
-    system: System, faces: Sequence[ComparedFace], synthetic: SyntheticFaces | None, device: torch.device, console: Console
+    system: System,
+    faces: Sequence[ComparedFace],
+    synthetic: SyntheticFaces | None,
+    device: torch.device,
+    console: Console,
 ) -> tuple[dict[str, EncodedFace], dict[str, str]]:
     """Every face as the system reads it, and why it cannot read others."""
     system.to(device)
@@ -288,12 +297,14 @@ def _notes(
     rendered = [name for name, system in systems.items() if system.rig is None]
     if rendered:
         notes.append(
-            f"Without a rig ({', '.join(rendered)}), a reconstruction is the rendering of the codes over the photograph, "
-            "and an edit the photograph plus the change of the rendering."
+            f"Without a rig ({', '.join(rendered)}), a reconstruction is the rendering of the codes over the "
+            "photograph, and an edit the photograph plus the change of the rendering."
         )
     if len(rendered) < len(systems):
         begin = "the source's inverted latent" if start == "inverted" else "noise"
         notes.append(f"Rigs paint from {begin}, by DDIM of {steps} steps.")
     if synthetic is None and any(SHIPPED in system.given.values() for system in systems.values()):
-        notes.append("The shipped models have seen synthetic faces alone; of photographs of real people they know nothing.")
+        notes.append(
+            "The shipped models have seen synthetic faces alone; of photographs of real people they know nothing."
+        )
     return notes

@@ -19,9 +19,7 @@ from diffrig_emo.workflows.compare import judging, systems
 def tiny_rig(size=32):
     torch.manual_seed(size)
     bridge = BufferConditioner(SyntheticHead(), SyntheticTexture(), BufferRenderer(size))
-    unet = ConditionedUNet(
-        image_size=size, spatial_channels=9, base_channels=16, channel_mult=(1, 1), num_res_blocks=1
-    )
+    unet = ConditionedUNet(image_size=size, spatial_channels=9, base_channels=16, channel_mult=(1, 1), num_res_blocks=1)
     return FaceDiffusion(unet, [bridge], LinearSchedule()).eval()
 
 

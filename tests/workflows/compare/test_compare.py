@@ -62,7 +62,7 @@ def test_the_command_of_the_help_compares_what_is_shipped(shipped, tmp_path, cap
     result = result_of(output)
     assert list(result["systems"]) == ["render_delta", "rig", "rig_true_codes"]
     assert len(result["faces"]) == 3
-    assert set(result["means"]["rig"]) == {m for m in result["means"]["render_delta"]}
+    assert set(result["means"]["rig"]) == set(result["means"]["render_delta"])
     assert "edit_true_psnr" in result["means"]["rig"]
     # What needs files that are not there says so.
     assert result["not_measured"].keys() == {
