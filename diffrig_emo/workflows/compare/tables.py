@@ -130,24 +130,27 @@ def interval_text(interval: Interval, digits: int, sign: bool = False) -> str:
 
 
 def print_report(console: Console, summary: Summary, notes: Sequence[str], not_measured: Mapping[str, str]) -> None:
-    """Everything on the console."""
+    """Everything on the console; of more than two systems, the tests in words alone."""
+    pairs = pairs_of(summary)
     tables = [quality_table(summary, task) for task in ("reconstruction", "edit")]
     tables += [cost_table(summary)]
-    tables += [test_table(summary, first, second) for first, second in pairs_of(summary)]
+    tables += [test_table(summary, *pair) for pair in pairs] if len(pairs) == 1 else []
     for table in [*tables, published_rows(summary)]:
         _print(console, table)
-    if pairs_of(summary):
-        console.print(
-            f"Effects are rank-biserial correlations. A difference is called one where p, corrected for all "
-            f"{len(summary.comparisons)} tests, is below {LEVEL}."
-        )
     reasons: dict[str, list[str]] = {}
     for name, reason in not_measured.items():
         reasons.setdefault(reason, []).append(name)
     for reason, names in reasons.items():
         console.print(f"not measured: {', '.join(names)}: {reason}", markup=False)
-    for note in [*notes, *verdicts(summary)]:
+    for note in notes:
         console.print(note, markup=False)
+    if pairs:
+        console.print(
+            f"Paired tests: a difference is called one where p, corrected for all {len(summary.comparisons)} tests, is "
+            f"below {LEVEL}. Effects are rank-biserial correlations; all tests are in the report."
+        )
+    for verdict in verdicts(summary):
+        console.print(verdict, markup=False)
 
 
 def _print(console: Console, table: TextTable) -> None:
