@@ -33,9 +33,10 @@ def run_of(seconds=0.1, **figures):
 def summary():
     rng = np.random.default_rng(0)
     base, other = rng.normal(20, 1, N), rng.normal(0.4, 0.1, N)
+    rise, sway = 0.01 * np.arange(1, N + 1), 0.01 * np.arange(1, N + 1) * (-1.0) ** np.arange(N)
+    gain = rng.uniform(0.5, 1, N)
     first = run_of(0.1, edit_psnr=base, expression_error=other, beta_drift=other)
-    second = run_of(0.3, edit_psnr=base + rng.uniform(0.5, 1, N), expression_error=other + 0.01 * np.arange(1, N + 1),
-                    beta_drift=other + rng.normal(0, 0.1, N))  # fmt: skip
+    second = run_of(0.3, edit_psnr=base + gain, expression_error=other + rise, beta_drift=other + sway)
     return summarise({"deca": first, "emoca": second})
 
 
