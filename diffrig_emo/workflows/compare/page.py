@@ -33,6 +33,7 @@ from diffrig_emo.workflows.compare.tables import (
     test_table,
 )
 
+_GOAL = "gives the expression"
 _LONGEST = 192
 """Pixels of the gallery's pictures; larger ones are in the folders."""
 
@@ -84,7 +85,7 @@ def page_data(
     faces = []
     first = next(iter(runs.values()))
     for number, (name, reference) in enumerate(zip(first.faces, references, strict=True)):
-        sources: dict[str, str] = {"source": picture_uri(reference.photo[0]), "goal": picture_uri(reference.goal[0])}
+        sources: dict[str, str] = {"source": picture_uri(reference.photo[0]), _GOAL: picture_uri(reference.goal[0])}
         if reference.true_edit is not None:
             sources["true edit"] = picture_uri(reference.true_edit[0])
         faces.append(

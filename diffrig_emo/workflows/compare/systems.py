@@ -148,7 +148,7 @@ def load_reader(given: object, where: str) -> Reader:
         return Reader(given.eval(), False, type(given).__name__)
     if isinstance(given, FaceEncoder):
         return Reader(given.eval().encoder, True, type(given.encoder).__name__)
-    if given == SHIPPED:
+    if given in (SHIPPED, Path(SHIPPED)):
         return Reader(shipped_encoder().eval().encoder, True, SHIPPED)
     if isinstance(given, Path) or (isinstance(given, str) and Path(given).exists()):
         return Reader(load_encoder(given).encoder, True, str(given))

@@ -69,10 +69,14 @@ def compare(
 ) -> None:
     """Compare systems on the same faces: quality with confidence intervals, paired tests, time, size and memory.
 
-    Every system reconstructs every face and gives it the expression of the next one. Without any option the shipped
-    rig, with its encoder and with true codes, and editing without a rig meet on synthetic faces: diffrig-emo compare
-    --num_faces 4 --output comparison. On photographs: diffrig-emo compare --systems '{deca: {rig: model.pt, encoder:
-    DECA}, emoca: {rig: model_emo.pt, encoder: EMOCA}}' --images photos --output comparison
+    Every system reconstructs every face and gives it the expression of the next one. Without --systems and --images, the
+    shipped rig with its encoder, the same with true codes, and editing without a rig meet on synthetic faces. To try:
+
+        diffrig-emo compare --num_faces 4 --output comparison
+
+    Two systems on photographs:
+
+        diffrig-emo compare --systems '{deca: {rig: a.pt, encoder: DECA}, emoca: {rig: b.pt, encoder: EMOCA}}' --images photos
 
     Writes `report.html` (tables and a gallery to sort, one file), `compare.json`, `figures.csv` (every face and
     system), `skipped.csv` (photographs that could not be used), and every system's pictures below `systems`. A system

@@ -69,7 +69,7 @@ def test_the_page_has_everything_in_it_and_asks_for_nothing(page):
     assert data["faces"][3]["goal"] == "anna"
     assert "edit_psnr" not in data["faces"][3]["figures"]["deca"]
     assert data["faces"][0]["systems"]["deca"]["edit"].startswith("data:image/webp;base64,")
-    assert data["faces"][1]["sources"].keys() == {"source", "goal"}
+    assert data["faces"][1]["sources"].keys() == {"source", "gives the expression"}
 
 
 def test_pictures_are_made_small():
