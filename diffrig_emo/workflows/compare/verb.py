@@ -69,14 +69,14 @@ def compare(
 ) -> None:
     """Compare systems on the same faces: quality with confidence intervals, paired tests, time, size and memory.
 
-    Every system reconstructs every face and gives it the expression of the next one. Without --systems and --images, the
-    shipped rig with its encoder, the same with true codes, and editing without a rig meet on synthetic faces. To try:
+    Every system reconstructs every face and gives it the expression of the next one. Without systems and images, the
+    shipped rig with its encoder, the same with true codes, and editing without a rig meet on synthetic faces:
 
         diffrig-emo compare --num_faces 4 --output comparison
 
     Two systems on photographs:
 
-        diffrig-emo compare --systems '{deca: {rig: a.pt, encoder: DECA}, emoca: {rig: b.pt, encoder: EMOCA}}' --images photos
+        diffrig-emo compare --images photos --systems '{a: {rig: a.pt, encoder: DECA}, b: {rig: b.pt, encoder: EMOCA}}'
 
     Writes `report.html` (tables and a gallery to sort, one file), `compare.json`, `figures.csv` (every face and
     system), `skipped.csv` (photographs that could not be used), and every system's pictures below `systems`. A system
