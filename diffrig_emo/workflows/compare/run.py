@@ -47,7 +47,7 @@ def encode_face(face: ComparedFace, system: System, truth: FaceCodes | None, dev
         device: where its networks are.
 
     Raises:
-        ValueError: when the photograph cannot be read any more, or the codes are not finite.
+        ValueError: when the photograph cannot be read any more, or the codes are not finite or show no face.
     """
     watch = Stopwatch()
     if face.detect_seconds is not None:
@@ -65,6 +65,7 @@ def encode_face(face: ComparedFace, system: System, truth: FaceCodes | None, dev
         goal = _read(reader, aligned, tform, truth)
     for read in (codes, goal):
         read.require_finite().require_space(system.bridge.face_model.space)
+    system.bridge.render(codes)  # a face out of view is found here, before anybody paints
     return EncodedFace(aligned.cpu(), codes.to("cpu"), goal.to("cpu"), watch.seconds)
 
 

@@ -31,6 +31,7 @@ KEYS = ("rig", "encoder", "target_encoder")
 """What a system is described by."""
 _DEFAULT_SIZE = {SyntheticHead.space: 64}
 _OTHER_SIZE = 256
+_CROP = 224
 
 
 @dataclasses.dataclass(frozen=True)
@@ -126,7 +127,8 @@ def load_systems(
     rigs = [system.size for system in loaded.values() if system.rig is not None]
     for name in unknown_size if rigs else ():  # without a rig of its own, one renders at the size of the others'
         system = loaded[name]
-        loaded[name] = dataclasses.replace(system, bridge=_bridge(system.bridge.face_model.space, min(rigs)))
+        crop_size = system.bridge.renderer.crop_size
+        loaded[name] = dataclasses.replace(system, bridge=_bridge(system.bridge.face_model.space, min(rigs), crop_size))
     for rig in {id(s.rig): s.rig for s in loaded.values() if s.rig is not None}.values():
         rig.timesteps = strided_timesteps(steps, rig.schedule.num_steps)
         rig.seed = seed
@@ -217,7 +219,11 @@ def _load(name: str, given: Mapping[str, object], cache: dict[tuple[str, str], A
     rig = given.get("rig")
     model: FaceDiffusion | None = None if rig is None else once("rig", rig, _load_rig)
     spaces = [SyntheticHead.space if r is None else r.encoder.space for r in (encoder, target_encoder)]
-    bridge = _bridge(spaces[0], _DEFAULT_SIZE.get(spaces[0], _OTHER_SIZE)) if model is None else buffer_bridge(model)
+    crop_size = _CROP if encoder is None or encoder.takes_whole else encoder.encoder.image_size
+    if model is None:
+        bridge = _bridge(spaces[0], _DEFAULT_SIZE.get(spaces[0], _OTHER_SIZE), crop_size)
+    else:
+        bridge = buffer_bridge(model)
     wanted = bridge.face_model.space
     for key, space in zip(("encoder", "target_encoder"), spaces, strict=True):
         if space != wanted:
@@ -226,6 +232,11 @@ def _load(name: str, given: Mapping[str, object], cache: dict[tuple[str, str], A
                 f"{'the encoder' if model is None else 'the rig'} is of space {wanted!r}; codes of different spaces do "
                 "not mix, so give two of one space"
             )
+    if encoder is not None and not encoder.takes_whole and crop_size != bridge.renderer.crop_size:
+        raise ValueError(
+            f"systems: {name}: the encoder sees crops of {crop_size} pixels, but the rig renders codes of crops of "
+            f"{bridge.renderer.crop_size}; give an encoder of that size, or a FaceEncoder that takes pictures whole"
+        )
     described = {key: None if given.get(key) is None else _name_of(given[key]) for key in KEYS}
     return System(name, model, encoder, target_encoder, bridge, described)
 
@@ -236,11 +247,11 @@ def _load_rig(given: object) -> FaceDiffusion:
     return shipped_rig().eval() if given == SHIPPED else load_rig(str(given))
 
 
-def _bridge(space: str, size: int) -> BufferConditioner:
+def _bridge(space: str, size: int, crop_size: int) -> BufferConditioner:
     if space == SyntheticHead.space:
-        return BufferConditioner(SyntheticHead(), SyntheticTexture(), BufferRenderer(size))
+        return BufferConditioner(SyntheticHead(), SyntheticTexture(), BufferRenderer(size, crop_size=crop_size))
     if space.startswith("flame"):
-        return BufferConditioner(FLAME(), FlameTexture(), BufferRenderer(size))
+        return BufferConditioner(FLAME(), FlameTexture(), BufferRenderer(size, crop_size=crop_size))
     raise ValueError(
         f"systems: an encoder without a rig is compared by rendering, which is known for codes of "
         f"{SyntheticHead.space} and of a FLAME, got {space!r}; give its rig"

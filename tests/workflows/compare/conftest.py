@@ -34,6 +34,11 @@ def tiny_encoder(seed=0, size=16):
     return encoder.eval()
 
 
+def whole_encoder(seed=0):
+    """The same, for whole pictures."""
+    return FaceEncoder(tiny_encoder(seed)).eval()
+
+
 class Happy(EmotionRecognizer):
     """Sees happiness everywhere."""
 
@@ -53,7 +58,7 @@ class Happy(EmotionRecognizer):
 def shipped(monkeypatch):
     """The shipped models, tiny; nothing else is found on this machine."""
     monkeypatch.setattr(systems, "shipped_rig", tiny_rig)
-    monkeypatch.setattr(systems, "shipped_encoder", lambda: FaceEncoder(tiny_encoder()).eval())
+    monkeypatch.setattr(systems, "shipped_encoder", whole_encoder)
     monkeypatch.setattr(judging, "shipped_recognizer", lambda: ExpressionRecognizer(Happy()).eval())
     for name in ("LPIPSNetwork", "ArcFaceEmbedder"):
         monkeypatch.setattr(judging, name, _missing(name))

@@ -20,7 +20,7 @@ from diffrig_emo.transforms.edits import transfer_expression
 from diffrig_emo.workflows.compare import systems, verb
 from diffrig_emo.workflows.compare.faces import HELD_OUT
 from diffrig_emo.workflows.compare.verb import compare
-from tests.workflows.compare.conftest import Happy, tiny_encoder, tiny_rig
+from tests.workflows.compare.conftest import Happy, tiny_encoder, tiny_rig, whole_encoder
 
 
 def result_of(output):
@@ -81,7 +81,7 @@ def test_the_command_of_the_help_compares_what_is_shipped(shipped, tmp_path, cap
 
 def test_figures_are_those_that_scikit_image_finds_in_the_pictures(shipped, tmp_path):
     output = tmp_path / "out"
-    compare({"rig": {"rig": tiny_rig(), "encoder": tiny_encoder()}}, output=output, num_faces=3, steps=2)
+    compare({"rig": {"rig": tiny_rig(), "encoder": whole_encoder()}}, output=output, num_faces=3, steps=2)
     faces = SyntheticFaces(3, 32, HELD_OUT)
     codes = faces.codes()
     rows = rows_of(output)
@@ -136,7 +136,7 @@ def test_what_has_run_does_not_run_again(shipped, tmp_path, ran):
     (tmp_path / "systems" / "rig" / "face_001_edit.png").unlink()
     compare(two, **options | {"steps": 4})
     assert ran[5:] == ["rig"]
-    compare(two | {"rig": {"rig": "shipped", "encoder": tiny_encoder(5)}}, **options | {"steps": 4})
+    compare(two | {"rig": {"rig": "shipped", "encoder": whole_encoder(5)}}, **options | {"steps": 4})
     assert ran[6:] == ["rig"]
 
 
@@ -251,6 +251,8 @@ def test_what_does_not_fit_is_named_before_any_work(shipped, tmp_path, people, m
     foreign.space = "flame2020"
     with pytest.raises(ValueError, match="a: encoder gives codes of space 'flame2020', but the rig is of space 'syn"):
         compare({"a": {"rig": tiny_rig(), "encoder": foreign}}, output=tmp_path / "out")
+    with pytest.raises(ValueError, match="a: the encoder sees crops of 16 pixels, but the rig .* of 224"):
+        compare({"a": {"rig": tiny_rig(), "encoder": tiny_encoder()}}, output=tmp_path / "out")
     with pytest.raises(ValueError, match="target_encoder gives codes of space 'flame2020', but the encoder"):
         compare({"a": {"encoder": tiny_encoder(), "target_encoder": foreign}}, output=tmp_path / "out")
     with pytest.raises(ValueError, match="truth stands for the true codes of synthetic faces"):
