@@ -251,7 +251,7 @@ def test_what_does_not_fit_is_named_before_any_work(shipped, tmp_path, people, m
     foreign.space = "flame2020"
     with pytest.raises(ValueError, match="a: encoder gives codes of space 'flame2020', but the rig is of space 'syn"):
         compare({"a": {"rig": tiny_rig(), "encoder": foreign}}, output=tmp_path / "out")
-    with pytest.raises(ValueError, match="a: the encoder sees crops of 16 pixels, but the rig .* of 224"):
+    with pytest.raises(ValueError, match=r"a: the encoder sees crops of 16 pixels, but the rig .* of 224"):
         compare({"a": {"rig": tiny_rig(), "encoder": tiny_encoder()}}, output=tmp_path / "out")
     with pytest.raises(ValueError, match="target_encoder gives codes of space 'flame2020', but the encoder"):
         compare({"a": {"encoder": tiny_encoder(), "target_encoder": foreign}}, output=tmp_path / "out")
