@@ -217,7 +217,9 @@ def _load(name: str, given: Mapping[str, object], cache: dict[tuple[str, str], A
 
     encoder, target_encoder = reader("encoder"), reader("target_encoder")
     rig = given.get("rig")
-    model: FaceDiffusion | None = None if rig is None else once("rig", rig, _load_rig)
+    model: FaceDiffusion | None = (
+        None if rig is None else once("rig", rig, lambda v: _load_rig(v, f"systems: {name}: rig"))
+    )
     spaces = [SyntheticHead.space if r is None else r.encoder.space for r in (encoder, target_encoder)]
     crop_size = _CROP if encoder is None or encoder.takes_whole else encoder.encoder.image_size
     if model is None:
@@ -241,10 +243,14 @@ def _load(name: str, given: Mapping[str, object], cache: dict[tuple[str, str], A
     return System(name, model, encoder, target_encoder, bridge, described)
 
 
-def _load_rig(given: object) -> FaceDiffusion:
+def _load_rig(given: object, where: str) -> FaceDiffusion:
     if isinstance(given, FaceDiffusion):
         return given.eval()
-    return shipped_rig().eval() if given == SHIPPED else load_rig(str(given))
+    if given in (SHIPPED, Path(SHIPPED)):
+        return shipped_rig().eval()
+    if not Path(str(given)).exists():
+        raise FileNotFoundError(f"{where}: {given} does not exist; expected {SHIPPED}, a model file or a run of ours")
+    return load_rig(str(given))
 
 
 def _bridge(space: str, size: int, crop_size: int) -> BufferConditioner:
