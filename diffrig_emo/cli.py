@@ -21,6 +21,7 @@ Photographs
   prepare   --images --output     find the faces of a folder, keep their codes in one file
   edit      --source --target     give a face the expression, pose or light of another
   mesh      --source --output     a face in 3D, with its texture, before and after an edit
+  compare   --systems --images    systems on the same faces: quality, paired tests, time, a page to look at
 
 People's opinion
   user-study-build    --systems   a page that asks which pictures look real, like the person, happy
@@ -36,6 +37,7 @@ Lightning, on a config (shipped ones by bare name)
 """
 
 VERBS = {
+    "compare": "diffrig_emo.workflows.compare.verb",
     "convert": "diffrig_emo.workflows.convert",
     "demo": "diffrig_emo.workflows.demo",
     "doctor": "diffrig_emo.workflows.doctor",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -57,3 +58,41 @@ def photos(tmp_path_factory):
         write_image(folder / f"{name}.png", faces[number]["image"])
     write_image(folder / "nobody.png", torch.full((3, 128, 128), 0.5))
     return folder
+
+
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory):
+    """Chromium without a window; what it loads and complains of is logged."""
+    webdriver = pytest.importorskip("selenium.webdriver", reason="needs the package selenium")
+    programs = ("chromium", "chromium-browser", "google-chrome")
+    chromium = next((path for path in map(shutil.which, programs) if path), None)
+    chromedriver = shutil.which("chromedriver")
+    if chromium is None or chromedriver is None:
+        pytest.skip("needs Chromium: apt-get install chromium chromium-driver")
+    folder = tmp_path_factory.mktemp("browser")
+    options = webdriver.ChromeOptions()
+    options.binary_location = chromium
+    for argument in (
+        "--headless=new",
+        "--no-sandbox",  # without it Chromium does not start as root
+        "--disable-dev-shm-usage",
+        "--disable-gpu",
+        "--no-first-run",
+        "--disable-background-networking",
+        "--disable-component-update",
+        "--disable-sync",
+        f"--user-data-dir={folder / 'profile'}",
+        "--window-size=1100,900",
+    ):
+        options.add_argument(argument)
+    downloads = folder / "downloads"
+    downloads.mkdir()
+    options.add_experimental_option("prefs", {"download.default_directory": str(downloads)})
+    options.set_capability("goog:loggingPrefs", {"performance": "ALL", "browser": "ALL"})
+    # The driver is named, so that selenium looks for none on the network.
+    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(executable_path=chromedriver))
+    driver.set_script_timeout(60)
+    driver.command_executor.client_config.timeout = 600  # seconds; on a busy machine the first page takes minutes
+    driver.downloads = downloads
+    yield driver
+    driver.quit()
