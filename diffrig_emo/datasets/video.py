@@ -166,6 +166,74 @@ def share_shape(codes: FaceCodes) -> FaceCodes:
     return with_mean_shape(codes, codes.shape.mean(dim=0))
 
 
+def smooth_codes(codes: FaceCodes, found: Bool[Tensor, " n_frames"], window: int = 9) -> FaceCodes:
+    """Calm the codes of one face over time, and fill the frames that it was not found in.
+
+    What belongs to the person, shape and albedo, is the mean over the frames where it was found. Expression, pose,
+    camera, light and eyes are smoothed as `smooth_track` smooths places: gaps on a line, then Savitzky-Golay. Axis-angle
+    numbers are smoothed as they are: a face in view never turns so far that this matters. Maps (`tform`) stay.
+
+    Args:
+        codes: one row per frame.
+        found: whether the face was seen there, at least once.
+        window: frames that the filter looks at, odd; 1 only fills gaps.
+
+    Raises:
+        ValueError: when `window` is even or less than 1, or no frame has the face.
+
+    Example:
+        >>> codes = FaceCodes.zeros(3, n_shape=1, n_tex=1, n_exp=1, space="s")
+        >>> codes = codes.replace(exp=torch.tensor([[0.0], [9.0], [2.0]]))
+        >>> smooth_codes(codes, torch.tensor([True, False, True]), window=1).exp[:, 0].tolist()
+        [0.0, 1.0, 2.0]
+    """
+    if window < 1 or window % 2 == 0:
+        raise ValueError(f"window: expected an odd number of frames, got {window}")
+    if not found.any():
+        raise ValueError("found: expected a face in one frame at least, got none")
+    changes: dict[str, Tensor] = {}
+    for name in ("exp", "pose", "cam", "light", "eye_pose", "detail"):
+        value: Tensor | None = getattr(codes, name)
+        if value is not None:
+            rows = value.detach().cpu().flatten(1)
+            changes[name] = _smooth(rows, found.cpu(), window).reshape(value.shape).to(value)
+    for name in ("shape", "tex"):
+        value = getattr(codes, name)
+        changes[name] = value[found].mean(dim=0).expand_as(value)
+    return codes.replace(**changes)
+
+
+def find_cuts(frames: Iterable[Float[Tensor, "3 height width"]], threshold: float = 0.1, ratio: float = 5.0) -> list[int]:
+    """Find where one scene gives way to another.
+
+    Args:
+        frames: RGB in [0, 1]; taken one by one.
+        threshold: a cut changes a picture of 16 x 16 pixels by more than this, on average,
+        ratio: and by more than so many times the median change of the five frames before and after it.
+
+    Returns:
+        Numbers of the frames that begin a new scene, ascending; without 0.
+
+    Example:
+        >>> dark, bright = torch.zeros(3, 20, 20), torch.ones(3, 20, 20)
+        >>> find_cuts([dark, dark, bright, bright])
+        [2]
+    """
+    changes: list[float] = []
+    last: Tensor | None = None
+    for frame in frames:
+        small = torch.nn.functional.adaptive_avg_pool2d(frame, 16)
+        changes.append(0.0 if last is None else float((small - last).abs().mean()))
+        last = small
+    cuts = []
+    for number, change in enumerate(changes):
+        around = [*changes[max(1, number - 5) : number], *changes[number + 1 : number + 6]]
+        usual = float(np.median(around)) if around else 0.0
+        if number and change > threshold and change > ratio * usual:
+            cuts.append(number)
+    return cuts
+
+
 def _one(faces: DetectedFaces, number: int, fill: float | None = None) -> DetectedFaces:
     """One of the faces; or a face of the same kind, all of whose numbers are `fill`."""
     picked = [faces.boxes[[number]], faces.scores[[number]]]
