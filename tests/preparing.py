@@ -161,6 +161,9 @@ def _two_ranks(folder, output, environment):
     assert [os.waitpid(pid, 0)[1] for pid in pids] == [0, 0], environment
 
 
-if __name__ == "__main__":  # `--devices 2` starts this again for the second process
-    torch.set_num_threads(1)
-    run(Path(sys.argv[1]), Path(sys.argv[2]), store_images=True, batch_size=2, devices=2)
+if __name__ == "__main__":  # by its path: a library may bring a package of the name `tests`
+    if sys.argv[1] == "serve":
+        serve(sys.argv[2])
+    else:  # `devices=2` starts this again for the second process
+        torch.set_num_threads(1)
+        run(Path(sys.argv[1]), Path(sys.argv[2]), store_images=True, batch_size=2, devices=2)

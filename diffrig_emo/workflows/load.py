@@ -9,7 +9,7 @@ import lightning as L
 import yaml  # type: ignore[import-untyped]
 
 from diffrig_emo.diffusion import load_adapter, merge_adapter
-from diffrig_emo.io.checkpoints import read_checkpoint
+from diffrig_emo.io.checkpoints import read_checkpoint, read_weights
 from diffrig_emo.modules import FaceDiffusion, FaceEncoder
 from diffrig_emo.morphable import FLAME, FlameTexture
 from diffrig_emo.utils.assets import locate_asset
@@ -17,6 +17,9 @@ from diffrig_emo.workflows.experiment import load_experiment
 
 OFFICIAL = (".pt", ".safetensors")
 """Suffixes of DiffusionRig's model files, as given out and as `diffrig-emo convert` writes them."""
+
+WEIGHTS = "model.safetensors"
+"""What the weights of a run are called that was made small to be given away."""
 
 Module = TypeVar("Module", bound=L.LightningModule)
 
@@ -38,7 +41,7 @@ def load_rig(path: str | Path | None = None, adapter: str | Path | None = None) 
         ValueError: when a file is damaged or another one.
     """
     path = locate_asset("diffusionrig") if path is None else Path(path)
-    if path.suffix not in OFFICIAL:
+    if path.suffix not in OFFICIAL or path.name == WEIGHTS:
         rig = load_run(path, FaceDiffusion)
     else:
         rig = FaceDiffusion.from_diffusionrig(path, FLAME(), FlameTexture()).eval()
@@ -52,8 +55,8 @@ def load_run(path: str | Path, kind: type[Module]) -> Module:
     """Load what `diffrig-emo fit` or `demo` trained.
 
     Args:
-        path: a checkpoint (`.ckpt`), or the folder of a run; of several checkpoints below it the newest is taken.
-            `config.yaml` lies beside the checkpoint or in a folder above it.
+        path: a checkpoint (`.ckpt` or `model.safetensors`), or the folder of a run; of several checkpoints below it
+            the newest is taken. `config.yaml` lies beside the checkpoint or in a folder above it.
         kind: the LightningModule that is expected.
 
     Returns:
@@ -68,7 +71,7 @@ def load_run(path: str | Path, kind: type[Module]) -> Module:
     config = next((f / "config.yaml" for f in checkpoint.resolve().parents if (f / "config.yaml").is_file()), None)
     if config is None:
         raise FileNotFoundError(f"{checkpoint}: expected its config.yaml beside it or in a folder above, found none")
-    state = read_checkpoint(checkpoint)["state_dict"]
+    state = read_weights(checkpoint) if checkpoint.name == WEIGHTS else read_checkpoint(checkpoint)["state_dict"]
     model = load_experiment(_description(config), ["--trainer.logger=false", "--trainer.callbacks=null"]).model
     if not isinstance(model, kind):
         raise ValueError(f"{config}: expected the run of a {kind.__name__}, got that of a {type(model).__name__}")
@@ -100,7 +103,8 @@ def _description(config: Path) -> str:
 
 
 def _newest(folder: Path) -> Path:
-    checkpoints = sorted(folder.rglob("*.ckpt"), key=lambda p: (p.stat().st_mtime, p.name))
+    found = [*folder.rglob("*.ckpt"), *folder.rglob(WEIGHTS)]
+    checkpoints = sorted(found, key=lambda p: (p.stat().st_mtime, p.name))
     if not checkpoints:
         raise FileNotFoundError(
             f"{folder}: expected a model file ({', '.join(OFFICIAL)}), a .ckpt file, or the folder of a run with one"

@@ -54,21 +54,21 @@ class StudyParts:
 class PartSizes:
     """How large the parts are, and how long they learn."""
 
-    guide_faces: int
+    guide_faces: int = 24000
     """Photographs that the guide learns from, before mirroring."""
-    guide_points: int
+    guide_points: int = 700
     """Vertices at which the guide looks."""
-    judge_faces: int
+    judge_faces: int = 16000
     """Photographs that the judge learns from, before mirroring."""
-    judge_points: int
+    judge_points: int = 300
     """Vertices at which the judge looks."""
-    rig_steps: int
+    rig_steps: int = 2000
     """Optimizer steps of stage one."""
-    train_faces: int
+    train_faces: int = 2500
     """Photographs that stage one learns from."""
-    recognizer_steps: int
+    recognizer_steps: int = 4000
     """Optimizer steps of the recogniser."""
-    recognizer_faces: int
+    recognizer_faces: int = 8000
     """Photographs that the recogniser learns from."""
 
 

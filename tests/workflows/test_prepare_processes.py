@@ -12,6 +12,7 @@ from diffrig_emo.datasets.store_parts import parts_folder
 from tests.preparing import content, run, write_photos
 
 ROOT = Path(__file__).parents[2]
+PREPARING = ROOT / "tests" / "preparing.py"
 
 
 def python(*arguments):
@@ -29,7 +30,7 @@ def served(tmp_path_factory):
     write_photos(root / "few", 7)
     write_photos(root / "many", 30)
     (root / "many" / "torn.png").write_bytes(b"\x89PNG")
-    return root, python("-c", f"from tests.preparing import serve; serve({str(root)!r})")
+    return root, python(PREPARING, "serve", root)
 
 
 def test_killed_at_random_moments_nothing_is_lost_or_twice(served, tmp_path):
@@ -53,7 +54,7 @@ def test_two_devices_make_the_same_store_as_one(tmp_path):
     write_photos(tmp_path / "photos", 12)
     (tmp_path / "photos" / "torn.png").write_bytes(b"\x89PNG")
     output = tmp_path / "two" / "faces.h5"
-    printed = python(ROOT / "tests" / "preparing.py", tmp_path / "photos", output)
+    printed = python(PREPARING, tmp_path / "photos", output)
     run(tmp_path / "photos", tmp_path / "one.h5", store_images=True)
     assert len(content(output)) == 12
     assert content(output) == content(tmp_path / "one.h5")
