@@ -19,7 +19,7 @@ Official files and other projects' data
 
 Photographs
   prepare   --images --output     find the faces of a folder, keep their codes in one file
-  edit      --source --target     give a face the expression, pose or light of another
+  edit      --emotion happy       give faces another expression, pose, light or look: photographs, clips
   mesh      --source --output     a face in 3D, with its texture, before and after an edit
 
 People's opinion
@@ -49,6 +49,9 @@ VERBS = {
 }
 """The library's own verbs, and the module that has the function of that name, spelt with underscores."""
 
+REPEATED = {"edit": ("--set", "--add", "--region")}
+"""Options of a verb that may be given several times; jsonargparse spells that `--set+`."""
+
 
 def main(args: Sequence[str] | None = None) -> None:
     """Parse the command line and call the verb.
@@ -74,12 +77,23 @@ def main(args: Sequence[str] | None = None) -> None:
         # Only its own verb is imported: `doctor` must work where something else is broken.
         function = getattr(importlib.import_module(VERBS[verb]), verb.replace("-", "_"))
         try:
-            auto_cli({verb: function}, args=words, as_positional=False)
+            auto_cli({verb: function}, args=_appended(words, REPEATED.get(verb, ())), as_positional=False)
         except (OSError, ValueError) as error:  # what users can mend, without a traceback
             raise SystemExit(f"diffrig-emo {verb}: {error}") from error
     else:
         print(HELP, end="", file=sys.stderr)
         raise SystemExit(f"diffrig-emo: unknown verb {verb!r}")
+
+
+def _appended(words: Sequence[str], options: Sequence[str]) -> list[str]:
+    """The words with `--set X` spelt `--set+ X`, unless X is a whole list already."""
+    spelt = []
+    for word, following in zip(words, [*words[1:], ""], strict=True):
+        option, equals, value = word.partition("=")
+        if option in options and not (value if equals else following).startswith("["):
+            word = f"{option}+{equals}{value}"
+        spelt.append(word)
+    return spelt
 
 
 def _own_process() -> None:

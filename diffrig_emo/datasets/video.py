@@ -203,7 +203,9 @@ def smooth_codes(codes: FaceCodes, found: Bool[Tensor, " n_frames"], window: int
     return codes.replace(**changes)
 
 
-def find_cuts(frames: Iterable[Float[Tensor, "3 height width"]], threshold: float = 0.1, ratio: float = 5.0) -> list[int]:
+def find_cuts(
+    frames: Iterable[Float[Tensor, "3 height width"]], threshold: float = 0.1, ratio: float = 5.0
+) -> list[int]:
     """Find where one scene gives way to another.
 
     Args:

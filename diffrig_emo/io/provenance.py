@@ -114,7 +114,9 @@ def write_edited_image(path: str | Path, image: Float[Tensor, "3 height width"],
         return
     packet = xmp.encode()
     if len(packet) > _MOST_XMP:
-        raise ValueError(f"{path}: expected settings of at most {_MOST_XMP} bytes for a JPEG, got {len(packet)}; use PNG")
+        raise ValueError(
+            f"{path}: expected settings of at most {_MOST_XMP} bytes for a JPEG, got {len(packet)}; use PNG"
+        )
     exif = Image.Exif()
     exif[0x0131], exif[0x010E] = provenance.software, _TITLE  # Software, ImageDescription
     stream = io.BytesIO()

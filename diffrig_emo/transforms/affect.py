@@ -85,6 +85,4 @@ def express(
         raise StructError(f"exp: expected {codes.exp.shape[1]} coefficients as the codes have, got {exp.shape[1]}")
     mixed = [(p[0] + strengths.to(p) @ (p - p[0])).to(codes.exp) for p in (exp, jaw_pose)]
     jaw = mixed[1].expand(codes.batch_size, -1)
-    return codes.replace(
-        exp=mixed[0].expand_as(codes.exp), pose=torch.cat([codes.global_rotation, jaw], dim=1)
-    )
+    return codes.replace(exp=mixed[0].expand_as(codes.exp), pose=torch.cat([codes.global_rotation, jaw], dim=1))

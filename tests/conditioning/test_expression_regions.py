@@ -56,7 +56,11 @@ def test_it_is_the_least_squares_solution(head):
 def test_what_is_far_from_the_region_stays(head):
     source, target = codes_of(head, "frown"), codes_of(head, "smile", "brow_raise", "lids_widen", jaw=0.2)
     before, goal = (head(c.replace(pose=torch.zeros(1, 6))).vertices[0] for c in (source, target))
-    for region, inside, outside in (("mouth", "lips", "brows"), ("brows", "brows", "lips"), ("eyes", "lids_left", "lips")):
+    for region, inside, outside in (
+        ("mouth", "lips", "brows"),
+        ("brows", "brows", "lips"),
+        ("eyes", "lids_left", "lips"),
+    ):
         edited = transfer_region(source, target, head, [region])
         after = head(edited.replace(pose=torch.zeros(1, 6))).vertices[0]
         near, far = head.regions[inside], head.regions[outside]
