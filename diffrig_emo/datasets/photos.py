@@ -130,8 +130,9 @@ def crop_faces(
     the face in its middle, resized as DiffusionRig does ("window", see `align_window`): of a square photo, all of it.
     "auto" aligns where landmarks are known, unless the photo is a square that was aligned before: one whose corners
     are those of the square that the landmarks ask for, within a tenth of its side (`is_ffhq_aligned`). "tight" aligns
-    too where landmarks are known; of a mere box it takes the upright square about where FFHQ's would lie, which may leave
-    the photo: for small faces of large photos. The encoder's crop is taken from the aligned picture by DECA's rule.
+    too where landmarks are known; of a mere box it takes the upright square about where FFHQ's would lie, which may
+    leave the photo: for small faces of large photos. The encoder's crop is taken from the aligned picture by DECA's
+    rule.
 
     Args:
         photo: RGB in [0, 1].

@@ -170,8 +170,8 @@ def smooth_codes(codes: FaceCodes, found: Bool[Tensor, " n_frames"], window: int
     """Calm the codes of one face over time, and fill the frames that it was not found in.
 
     What belongs to the person, shape and albedo, is the mean over the frames where it was found. Expression, pose,
-    camera, light and eyes are smoothed as `smooth_track` smooths places: gaps on a line, then Savitzky-Golay. Axis-angle
-    numbers are smoothed as they are: a face in view never turns so far that this matters. Maps (`tform`) stay.
+    camera, light and eyes are smoothed as `smooth_track` smooths places: gaps on a line, then Savitzky-Golay.
+    Axis-angles are smoothed as they are: a face in view never turns so far that this matters. Maps (`tform`) stay.
 
     Args:
         codes: one row per frame.

@@ -83,7 +83,7 @@ def write_edited_image(path: str | Path, image: Float[Tensor, "3 height width"],
     """Write an edited picture that says so; the file appears only when it is complete.
 
     Args:
-        path: `NAME.png`, `NAME.jpg` or `NAME.jpeg`; missing folders are made. A JPEG has quality 95 without subsampling.
+        path: `NAME.png`, `NAME.jpg` or `NAME.jpeg`; missing folders are made. A JPEG has quality 95, no subsampling.
         image: RGB in [0, 1]; values outside are clamped.
         provenance: by what it was edited, and how.
 

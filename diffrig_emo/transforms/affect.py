@@ -15,7 +15,7 @@ MAX_STRENGTH = 1.5
 def affect_strengths(
     valence: float, arousal: float, places: Float[Tensor, "n_emotions 2"], sharpness: float = 20.0
 ) -> Float[Tensor, " n_emotions"]:
-    """How strongly each emotion shows at a place (v, a) of the circumplex (Russell, "A circumplex model of affect", 1980).
+    """How strongly each emotion shows at a place (v, a) of the circumplex (Russell, 1980, "A circumplex model ...").
 
     The direction chooses the emotions, the distance from the middle their strength:
 

@@ -94,10 +94,10 @@ def edit(
     Example: `diffrig-emo edit --emotion happy --output out` edits a synthetic face with the models that come with the
     package; `diffrig-emo edit --source me.jpg --target smile.jpg --paste true` a photograph.
 
-    What changes is applied in this order: targets, the driving clip, the emotion or valence and arousal, `set`, `add`; a
-    region then keeps the source's expression elsewhere. Writes `SOURCE_EDIT.png` per edit (or a clip), `grid.png` with
-    everything side by side, `edit.json` with the settings, and `skipped.csv` with the photographs that could not be
-    used. Every picture and clip says in its metadata that it is AI-edited.
+    What changes is applied in this order: the driving clip, targets, the emotion or valence and arousal, `set`, `add`;
+    a region then keeps the source's expression elsewhere. Writes `SOURCE_EDIT.png` per edit (or a clip), `grid.png`
+    with everything side by side, `edit.json` with the settings, and `skipped.csv` with the photographs that could not
+    be used. Every picture and clip says in its metadata that it is AI-edited.
 
     Args:
         source: the photograph to edit, a folder of them, or a clip. None: a synthetic face.
@@ -106,13 +106,13 @@ def edit(
             it is found and there is a source, else the small rig of synthetic faces that comes with the package.
         output: folder for the results.
         modes: what to take from the target, one edit each: exp, pose, light, latent (the look: the global code).
-        targets: photographs that give one thing each, all in the same edit: `--targets.exp a.png --targets.light b.png`.
+        targets: photographs that give one thing each, all in one edit: `--targets.exp a.png --targets.light b.png`.
         emotion: neutral, happy, sad, surprise, fear, disgust, anger or contempt.
         strength: of the emotion: 0 neutral, 1 as its examples, at most 1.5.
         valence: unpleasant -1 to pleasant 1; with `arousal` a place in the plane of emotions. Left out, it is 0.
         arousal: calm -1 to excited 1.
-        set: numbers of the codes, repeatable: `--set exp[3]=1.5 --set light[0,2]=3`. Groups: shape, tex, exp, pose, cam,
-            light, detail, eye_pose. Names: jaw_open, jaw_side, head_nod, head_turn, head_tilt (radians), camera_scale,
+        set: numbers of the codes, repeatable: `--set exp[3]=1.5 --set light[0,2]=3`. Groups: shape, tex, exp, pose,
+            cam, light, detail, eye_pose. Names: jaw_open, jaw_side, head_nod, head_turn, head_tilt (radians), camera_scale,
             and for the synthetic head its own, such as smile or exp[jaw_open].
         add: the same, added to what is there.
         region: where the expression may change, repeatable: mouth (with the jaw), eyes, brows. None is everywhere.
@@ -335,8 +335,8 @@ class _Run:
         self.console.print(f"{photos * len(self.edits)} edits of {photos} photographs: {where}", markup=False)
         if skipped:
             raise ValueError(
-                f"{len(skipped)} of {len(sources)} photographs could not be used, see {where / 'skipped.csv'}; the other "
-                f"{photos} are done"
+                f"{len(skipped)} of {len(sources)} photographs could not be used, see {where / 'skipped.csv'}; the "
+                f"other {photos} are done"
             )
         _raise_problems(problems)
 
