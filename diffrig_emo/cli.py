@@ -52,6 +52,9 @@ VERBS = {
 REPEATED = {"edit": ("--set", "--add", "--region")}
 """Options of a verb that may be given several times; jsonargparse spells that `--set+`."""
 
+SWITCHES = {"edit": ("--paste", "--all_faces", "--residual", "--blend")}
+"""Options of a verb that need no `true`."""
+
 
 def main(args: Sequence[str] | None = None) -> None:
     """Parse the command line and call the verb.
@@ -77,7 +80,7 @@ def main(args: Sequence[str] | None = None) -> None:
         # Only its own verb is imported: `doctor` must work where something else is broken.
         function = getattr(importlib.import_module(VERBS[verb]), verb.replace("-", "_"))
         try:
-            auto_cli({verb: function}, args=_appended(words, REPEATED.get(verb, ())), as_positional=False)
+            auto_cli({verb: function}, args=_spelt_out(verb, words), as_positional=False)
         except (OSError, ValueError) as error:  # what users can mend, without a traceback
             raise SystemExit(f"diffrig-emo {verb}: {error}") from error
     else:
@@ -85,13 +88,15 @@ def main(args: Sequence[str] | None = None) -> None:
         raise SystemExit(f"diffrig-emo: unknown verb {verb!r}")
 
 
-def _appended(words: Sequence[str], options: Sequence[str]) -> list[str]:
-    """The words with `--set X` spelt `--set+ X`, unless X is a whole list already."""
+def _spelt_out(verb: str, words: Sequence[str]) -> list[str]:
+    """The words as jsonargparse wants them: `--set+ X` for `--set X`, unless X is a whole list; `--paste=true`."""
     spelt = []
-    for word, following in zip(words, [*words[1:], ""], strict=True):
+    for word, following in zip(words, [*words[1:], "--"], strict=True):
         option, equals, value = word.partition("=")
-        if option in options and not (value if equals else following).startswith("["):
+        if option in REPEATED.get(verb, ()) and not (value if equals else following).startswith("["):
             word = f"{option}+{equals}{value}"
+        elif word in SWITCHES.get(verb, ()) and following.startswith("--"):
+            word = f"{word}=true"
         spelt.append(word)
     return spelt
 

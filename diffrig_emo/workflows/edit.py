@@ -112,8 +112,8 @@ def edit(
         valence: unpleasant -1 to pleasant 1; with `arousal` a place in the plane of emotions. Left out, it is 0.
         arousal: calm -1 to excited 1.
         set: numbers of the codes, repeatable: `--set exp[3]=1.5 --set light[0,2]=3`. Groups: shape, tex, exp, pose,
-            cam, light, detail, eye_pose. Names: jaw_open, jaw_side, head_nod, head_turn, head_tilt (radians), camera_scale,
-            and for the synthetic head its own, such as smile or exp[jaw_open].
+            cam, light, detail, eye_pose. Names: jaw_open, jaw_side, head_nod, head_turn, head_tilt (radians),
+            camera_scale, and for the synthetic head its own, such as smile or exp[jaw_open].
         add: the same, added to what is there.
         region: where the expression may change, repeatable: mouth (with the jaw), eyes, brows. None is everywhere.
         prototypes: what emotions look like in codes of FLAME (`expression_prototypes(...).write(FILE)`).
