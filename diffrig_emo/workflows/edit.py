@@ -89,10 +89,10 @@ def edit(
     batch_size: int = 8,
     seed: int = 0,
 ) -> None:
-    """Edit faces: give them another expression, pose, light or look.
+    """Edit faces: expression, pose, light, look. Example: diffrig-emo edit --emotion happy --output out.
 
-    Example: `diffrig-emo edit --emotion happy --output out` edits a synthetic face with the models that come with the
-    package; `diffrig-emo edit --source me.jpg --target smile.jpg --paste true` a photograph.
+    That example edits a synthetic face with the models that come with the package; a photograph is edited by
+    `diffrig-emo edit --source me.jpg --target smile.jpg --paste`.
 
     What changes is applied in this order: the driving clip, targets, the emotion or valence and arousal, `set`, `add`;
     a region then keeps the source's expression elsewhere. Writes `SOURCE_EDIT.png` per edit (or a clip), `grid.png`

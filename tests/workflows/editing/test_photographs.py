@@ -138,14 +138,14 @@ def test_a_face_is_pasted_into_the_whole_photograph(shipped, people, painted, cl
     assert pasted.shape == photo.shape
     assert torch.equal(pasted[:, :, :128], photo[:, :, :128])
     assert torch.equal(pasted[:, :, 257:], photo[:, :, 257:])
-    assert (pasted - photo)[:, 40:90, 170:220].abs().mean() > 0.05
+    assert (pasted - photo)[:, 40:90, 170:220].abs().mean() > 0.02
     assert painted[0]["batch"]["image"].shape == (1, 3, 64, 64)
     torch.testing.assert_close(painted[0]["codes"].shape[0], people["codes"].shape[1])
     painted.clear()
     both = read_image(cli(*words, "--paste", "--all_faces", "--image_format=jpg") / "pair_happy.jpg")
     assert sum(len(call["batch"]["image"]) for call in painted) == 2
     for left in (0, 128):
-        assert (both - photo)[:, 40:90, left + 40 : left + 90].abs().mean() > 0.05
+        assert (both - photo)[:, 40:90, left + 40 : left + 90].abs().mean() > 0.02
     out = cli(*words, "--all_faces=true")
     assert {"pair_0_happy.png", "pair_1_happy.png"} <= {p.name for p in out.iterdir()}
     assert read_image(out / "pair_1_happy.png").shape == (3, 64, 64)
