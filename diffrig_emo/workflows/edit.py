@@ -2,48 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
-
-from jaxtyping import Float
-from rich.console import Console
-from rich.progress import track
-from torch import Tensor
-from torchvision.utils import make_grid
 
 from diffrig_emo.datasets.detectors import FaceDetector
 from diffrig_emo.datasets.photos import list_photos
 from diffrig_emo.diffusion import strided_timesteps
 from diffrig_emo.io.mean_shape import read_mean_shape
-from diffrig_emo.io.provenance import write_edited_clip
-from diffrig_emo.modules import FaceDiffusion
 from diffrig_emo.morphable import MorphableEncoder
 from diffrig_emo.utils.devices import choose_device
-from diffrig_emo.workflows.editing.changes import Edit, Mode, Request, plan
-from diffrig_emo.workflows.editing.clips import (
-    CLIPS,
-    FollowedFace,
-    driven_frames,
-    edited_frames,
-    follow,
-    interpolated_frames,
-)
+from diffrig_emo.workflows.editing.changes import Mode, Request, plan
+from diffrig_emo.workflows.editing.clips import CLIPS, follow
 from diffrig_emo.workflows.editing.faces import Face, FaceReader, bundled_face, read_face
-from diffrig_emo.workflows.editing.painting import (
-    EditedFace,
-    Painting,
-    edit_face,
-    edit_faces,
-    paste_faces,
-)
+from diffrig_emo.workflows.editing.painting import EditedFace, Painting, edit_face
 from diffrig_emo.workflows.editing.rigs import Reach, buffer_bridge, choose_reader, choose_rig
-from diffrig_emo.workflows.editing.writing import Writer, result_names
+from diffrig_emo.workflows.editing.runs import Run
+from diffrig_emo.workflows.editing.writing import Writer
 
 __all__ = ["EditedFace", "Face", "Mode", "buffer_bridge", "edit", "edit_face", "read_face"]
-
-_MANY_FACES = 100_000
-"""Noise of a photo's further faces is numbered from multiples of this."""
 
 
 def edit(
@@ -180,6 +156,8 @@ def edit(
     )
     moving = source is not None and source.is_file() and source.suffix.lower() in CLIPS
     _check_clips(moving, interpolate, driving, clip)
+    if moving and all_faces:
+        raise ValueError("all_faces: of a clip one face is followed; choose it with face_policy")
     _check_numbers(batch_size=batch_size, steps=steps, smoothing=smoothing)
     sources = [] if source is None else list_photos(source)
     shape = None if mean_shape is None else read_mean_shape(mean_shape)
@@ -193,32 +171,32 @@ def edit(
     encoder = None if encoder is None else encoder.to(device)
     reader = FaceReader(reach, encoder, detector, face_policy, all_faces, device)
 
-    others: dict[str, FaceReader] = {}
+    others: dict[object, FaceReader] = {}
     goals: list[Face] = []
-    target_name = encoder_name if target_encoder is None else choose_reader(target_encoder, reach.space)[1]
+
+    def target_reader(mode: Mode) -> FaceReader:
+        given = (target_encoders or {}).get(mode, target_encoder)
+        key = given if given is None or isinstance(given, Path) else id(given)
+        if key not in others:
+            chosen = encoder if given is None else choose_reader(given, reach.space)[0]
+            moved = None if chosen is None else chosen.to(device)
+            others[key] = FaceReader(reach, moved, detector, face_policy, device=device)
+        return others[key]
 
     def read_target(path: Path, mode: Mode) -> Face:
-        given = (target_encoders or {}).get(mode, target_encoder)
-        if given is None:
-            reads = FaceReader(reach, encoder, detector, face_policy, device=device)
-        else:
-            other, name = choose_reader(given, reach.space)
-            if name not in others:
-                moved = None if other is None else other.to(device)
-                others[name] = FaceReader(reach, moved, detector, face_policy, device=device)
-            reads = others[name]
-        (goal,) = reads.read(path)
+        (goal,) = target_reader(mode).read(path)
         goals.append(goal)
         return goal
 
     edits = plan(request, reach, read_target)
     settings: dict[str, Any] = {
-        "source": f"synthetic face {face}" if source is None else str(source),
-        "target": None if target is None else str(target),
-        "targets": {mode: str(path) for mode, path in (targets or {}).items()},
-        "rig": rig_name,
-        "source_encoder": encoder_name,
-        "target_encoder": target_name,
+        "source": f"synthetic face {face}" if source is None else source,
+        "target": target,
+        "targets": targets or {},
+        "rig": rig_name if rig is None else rig,
+        "source_encoder": _told(source_encoder) or encoder_name,
+        "target_encoder": _told(target_encoder) or _told(source_encoder) or encoder_name,
+        "target_encoders": {mode: _told(given) for mode, given in (target_encoders or {}).items()},
         "modes": modes,
         "emotion": emotion,
         "strength": None if emotion is None else strength,
@@ -227,9 +205,9 @@ def edit(
         "set": set,
         "add": add,
         "region": region,
-        "prototypes": None if prototypes is None else str(prototypes),
+        "prototypes": prototypes,
         "interpolate": interpolate,
-        "driving": None if driving is None else str(driving),
+        "driving": driving,
         "paste": paste,
         "all_faces": all_faces,
         "start": start,
@@ -242,12 +220,12 @@ def edit(
         "residual": residual,
         "blend": blend,
         "guidance_scale": guidance_scale,
-        "mean_shape": None if mean_shape is None else str(mean_shape),
-        "adapter": None if adapter is None else str(adapter),
+        "mean_shape": mean_shape,
+        "adapter": adapter,
         "smoothing": smoothing if moving or driving is not None else None,
         "seed": seed,
     }
-    run = _Run(
+    run = Run(
         model, reader, edits, painting, shape, Writer(output, settings, f".{image_format}"), paste, batch_size, clip
     )
     if moving and source is not None:
@@ -256,175 +234,13 @@ def edit(
         shown = goals[0] if target is not None and not targets else None
         followed = None
         if driving is not None:
-            reads = next(iter(others.values())) if others else reader
-            followed = follow(driving, reads, smoothing, batch_size)
+            followed = follow(driving, target_reader("exp"), smoothing, batch_size)
         faces = None if source is not None else [bundled_face(face, reader)]
         run.edit_photos(sources, faces, shown, followed, interpolate)
 
 
-class _Run:
-    """One run of the verb: what it was told, and what it has done so far."""
-
-    def __init__(
-        self,
-        rig: FaceDiffusion,
-        reader: FaceReader,
-        edits: Sequence[Edit],
-        painting: Painting,
-        mean_shape: Float[Tensor, " n_shape"] | None,
-        writer: Writer,
-        paste: bool,
-        batch_size: int,
-        clip: Literal["gif", "mp4"] | None,
-    ) -> None:
-        self.rig = rig
-        self.reader = reader
-        self.edits = edits
-        self.painting = painting
-        self.mean_shape = mean_shape
-        self.writer = writer
-        self.paste = paste
-        self.batch_size = batch_size
-        self.clip = clip
-        self.console = Console(highlight=False, soft_wrap=True)
-
-    def edit_clip(self, path: Path, smoothing: int) -> None:
-        """Edit the frames of a clip, and write a clip for each edit."""
-        followed = follow(path, self.reader, smoothing, self.batch_size)
-        for edit in self.edits:
-            frames = edited_frames(
-                self.rig, followed, self.reader, edit, self.painting, self.mean_shape, self.paste, self.batch_size
-            )
-            name = edit.name or "edited"
-            shown = track(frames, f"Editing {path.name}", total=len(followed.usable), console=self.console)
-            self._write_clip(f"{path.stem}_{name}", shown, followed.rate, path, name)
-        self.writer.summary({}, followed.problems)
-        self.console.print(f"{len(self.edits)} edits of {path}: {self.writer.output}", markup=False)
-        _raise_problems(followed.problems)
-
-    def edit_photos(
-        self,
-        sources: Sequence[Path],
-        bundled: Sequence[Face] | None,
-        target: Face | None,
-        driving: FollowedFace | None,
-        interpolate: int | None,
-    ) -> None:
-        """Edit photographs, some at a time; what cannot be used is left out and named in the end."""
-        skipped: dict[Path, str] = {}
-        edited: list[EditedFace] = []
-        photos = 0
-        for group in self._groups(sources, bundled, skipped):
-            photos += len(group)
-            if interpolate is not None or driving is not None:
-                for number, name, faces in group:
-                    edited += self._animate(number, name, faces, driving, interpolate)
-            else:
-                edited += self._edit_group(group)
-        problems = () if driving is None else driving.problems
-        if edited and not (interpolate or driving):
-            self.writer.grid(edited, None if target is None else target.aligned)
-        self.writer.summary(skipped, problems)
-        for path, reason in skipped.items():
-            self.console.print(f"skipped {path}: {reason}", markup=False)
-        where = self.writer.output
-        if not photos:
-            raise ValueError(
-                f"none of the {len(sources)} source photographs could be used; see {where / 'skipped.csv'}"
-            )
-        self.console.print(f"{photos * len(self.edits)} edits of {photos} photographs: {where}", markup=False)
-        if skipped:
-            raise ValueError(
-                f"{len(skipped)} of {len(sources)} photographs could not be used, see {where / 'skipped.csv'}; the "
-                f"other {photos} are done"
-            )
-        _raise_problems(problems)
-
-    def _groups(
-        self, sources: Sequence[Path], bundled: Sequence[Face] | None, skipped: dict[Path, str]
-    ) -> Iterator[list[tuple[int, str, list[Face]]]]:
-        """Photos with number, name and faces, as many at a time as make a batch."""
-        if bundled is not None:
-            yield [(0, bundled[0].path.name, list(bundled))]
-            return
-        group: list[tuple[int, str, list[Face]]] = []
-        names = result_names(sources)
-        listed = track(sources, "Editing", console=self.console, disable=len(sources) == 1)
-        for number, path in enumerate(listed):
-            try:
-                faces = self.reader.read(path)
-            except (ValueError, OSError) as error:
-                if len(sources) == 1 and isinstance(error, ValueError):
-                    raise
-                skipped[path] = " ".join(str(error).split())
-                continue
-            group.append((number, names[number], faces))
-            if sum(len(item[2]) for item in group) >= self.batch_size:
-                yield group
-                group = []
-        if group:
-            yield group
-
-    def _edit_group(self, group: Sequence[tuple[int, str, list[Face]]]) -> list[EditedFace]:
-        faces = [face for _, _, found in group for face in found]
-        indices = [number + _MANY_FACES * k for number, _, found in group for k in range(len(found))]
-        done: list[EditedFace] = []
-        for start in range(0, len(faces), self.batch_size):
-            part = slice(start, start + self.batch_size)
-            done += edit_faces(self.rig, faces[part], self.edits, self.painting, self.mean_shape, indices[part])
-        left = iter(done)
-        for _, name, found in group:
-            own = [next(left) for _ in found]
-            for number, edit in enumerate(self.edits):
-                pictures = [result.pictures[number] for result in own]
-                label = edit.name or "edited"
-                if self.paste:
-                    self.writer.picture(name, paste_faces(found, pictures), found[0].path, label)
-                    continue
-                for k, picture in enumerate(pictures):
-                    numbered = name if len(found) == 1 else f"{name}_{k}"
-                    self.writer.picture(numbered, picture, found[0].path, label)
-        return done
-
-    def _animate(
-        self, number: int, name: str, faces: Sequence[Face], driving: FollowedFace | None, interpolate: int | None
-    ) -> list[EditedFace]:
-        """A strip, an animation or a driven clip for each face and edit; nothing for the grid."""
-        for k, face in enumerate(faces):
-            numbered = name if len(faces) == 1 else f"{name}_{k}"
-            index = number + _MANY_FACES * k
-            for edit in self.edits:
-                if driving is not None:
-                    label = "_".join(part for part in (edit.name, driving.path.stem) if part)
-                    frames = driven_frames(
-                        self.rig,
-                        face,
-                        driving,
-                        edit,
-                        self.painting,
-                        self.mean_shape,
-                        self.paste,
-                        self.batch_size,
-                        index,
-                    )
-                    self._write_clip(f"{numbered}_{label}", frames, driving.rate, face.path, label)
-                    continue
-                assert interpolate is not None
-                pictures = interpolated_frames(
-                    self.rig, face, edit, interpolate, self.painting, self.mean_shape, self.paste, index
-                )
-                if self.clip is None:
-                    strip = make_grid(pictures, nrow=len(pictures), padding=2, pad_value=1.0)
-                    self.writer.picture(f"{numbered}_strip", strip, face.path, edit.name)
-                else:
-                    self._write_clip(f"{numbered}_{edit.name}", pictures, 12, face.path, edit.name)
-        return []
-
-    def _write_clip(
-        self, name: str, frames: Iterator[Tensor] | Sequence[Tensor], rate: float, source: Path, label: str
-    ) -> None:
-        path = self.writer.output / f"{name}.{self.clip or 'mp4'}"
-        write_edited_clip(path, frames, rate, self.writer.provenance(source, label))
+def _told(encoder: MorphableEncoder | Path | None) -> Path | str | None:
+    return encoder if encoder is None or isinstance(encoder, Path) else type(encoder).__name__
 
 
 def _check_clips(moving: bool, interpolate: int | None, driving: Path | None, clip: str | None) -> None:
@@ -444,8 +260,3 @@ def _check_numbers(**numbers: int) -> None:
             raise ValueError(f"{name}: expected 1 or more, got {value}")
     if numbers["smoothing"] % 2 == 0:
         raise ValueError(f"smoothing: expected an odd number of frames, got {numbers['smoothing']}")
-
-
-def _raise_problems(problems: Sequence[str]) -> None:
-    if problems:
-        raise ValueError("; ".join(problems))

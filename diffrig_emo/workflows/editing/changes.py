@@ -211,6 +211,8 @@ def _finish(edit: Edit, request: Request, reach: Reach) -> Edit:
     regions = tuple(region for region in REGIONS if region in request.region)
     if regions and not steps and not request.driven:
         raise ValueError("region: nothing here changes the expression's codes, so there is nothing to keep to a region")
+    if regions and (wish.label is not None or wish.va is not None or wish.image is not None):
+        raise ValueError("region: this rig's conditioners of expression are asked for a whole face; leave it out")
     return dataclasses.replace(edit, name=name, steps=tuple(steps), regions=regions, wish=wish)
 
 

@@ -18,7 +18,7 @@ from diffrig_emo.io.atomic import atomic_path
 from diffrig_emo.io.provenance import Provenance, write_edited_image
 from diffrig_emo.workflows.editing.painting import EditedFace
 
-_GRID_ROWS = 64
+GRID_ROWS = 64
 """Faces that the grid shows at most."""
 
 
@@ -46,7 +46,7 @@ class Writer:
     def grid(self, edited: Sequence[EditedFace], target: Float[Tensor, "1 3 size size"] | None) -> None:
         """Write every face, the target, and what became of the face, side by side."""
         rows = []
-        for faces in edited[:_GRID_ROWS]:
+        for faces in edited[:GRID_ROWS]:
             photos = [faces.source.aligned.cpu(), *([] if target is None else [target.cpu()])]
             shown = [faces.pictures] if faces.rendered is None else [faces.rendered, faces.pictures]
             rows.append(torch.cat([*photos, torch.stack(shown, dim=1).flatten(0, 1)]))

@@ -138,6 +138,7 @@ def test_a_driving_clip_with_a_lost_face_shows_the_photograph_there(shipped, peo
         (["--driving=grey.mp4", "--emotion=happy"], "leave emotion, valence and arousal out"),
         (["--driving=grey.mp4", "--interpolate=4"], "give one of them"),
         (["--source=grey.mp4", "--emotion=happy", "--interpolate=4"], "want a photograph, got a clip"),
+        (["--source=grey.mp4", "--emotion=happy", "--all_faces"], "of a clip one face is followed"),
         (["--driving=grey.mp4", "--smoothing=4"], "smoothing: expected an odd number"),
         (["--target=a.png", "--modes=[latent]", "--interpolate=3"], "it goes along a line between codes"),
     ],

@@ -1,10 +1,13 @@
 """Rigs that know no codes, rigs of FLAME's codes, and rigs that do not fit."""
 
+import json
+
 import pytest
 import torch
 
 from diffrig_emo.conditioning import EmotionLabelConditioner
 from diffrig_emo.io.images import read_image, write_image
+from diffrig_emo.io.provenance import read_provenance
 from diffrig_emo.perception import ExpressionPrototypes
 from diffrig_emo.workflows.editing import rigs
 from diffrig_emo.workflows.editing.changes import Request, plan
@@ -102,3 +105,24 @@ def test_a_rig_that_does_not_fit_is_named(shipped, painted, cli, wordy, tmp_path
         cli("--rig", folder, "--emotion=happy")
     with pytest.raises(SystemExit, match=r"has no bundled face|expected a model file"):
         cli("--rig", tmp_path / "out", "--emotion=happy")
+
+
+def test_every_target_may_have_an_encoder_of_its_own(shipped, people, painted, cli, tmp_path):
+    config = "fit_encoder_synthetic_64.yaml"
+    torch.manual_seed(0)
+    other = load_experiment(config, ["--trainer.logger=false", "--trainer.callbacks=null"]).model.eval()
+    write_small_run(other, tmp_path / "other", config)
+    for number, name in enumerate(("anna", "ben", "cleo")):
+        write_image(tmp_path / f"{name}.png", people["images"][number])
+    out = cli(
+        *("--source", tmp_path / "anna.png", "--targets.exp", tmp_path / "ben.png"),
+        *("--targets.light", tmp_path / "cleo.png", "--target_encoders.exp", tmp_path / "other"),
+    )
+    seen = other.encode({"image": read_image(tmp_path / "ben.png")[None]})
+    torch.testing.assert_close(painted[0]["codes"].exp, seen.exp, atol=0.02, rtol=0.02)
+    assert not torch.allclose(seen.exp, people["codes"].exp[1:2], atol=0.05)
+    torch.testing.assert_close(painted[0]["codes"].light[0], people["codes"].light[2])
+    said = read_provenance(out / "anna_ben_exp_cleo_light.png").settings
+    assert said["target_encoders"] == {"exp": "other"}
+    assert str(tmp_path) not in str(said), "nobody's folders"
+    assert json.loads((out / "edit.json").read_text())["targets"]["light"] == str(tmp_path / "cleo.png")
