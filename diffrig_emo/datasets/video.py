@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Literal
@@ -204,7 +205,7 @@ def smooth_codes(codes: FaceCodes, found: Bool[Tensor, " n_frames"], window: int
 
 
 def find_cuts(
-    frames: Iterable[Float[Tensor, "3 height width"]], threshold: float = 0.1, ratio: float = 5.0
+    frames: Iterable[Float[Tensor, "3 height width"]], threshold: float = 0.1, ratio: float = 5.0, flash: int = 3
 ) -> list[int]:
     """Find where one scene gives way to another.
 
@@ -212,27 +213,28 @@ def find_cuts(
         frames: RGB in [0, 1]; taken one by one.
         threshold: a cut changes a picture of 16 x 16 pixels by more than this, on average,
         ratio: and by more than so many times the median change of the five frames before and after it.
+        flash: so many frames of something else, after which the scene goes on as it was, are no cut.
 
     Returns:
         Numbers of the frames that begin a new scene, ascending; without 0.
 
     Example:
         >>> dark, bright = torch.zeros(3, 20, 20), torch.ones(3, 20, 20)
-        >>> find_cuts([dark, dark, bright, bright])
-        [2]
+        >>> find_cuts([dark, dark, bright, bright]), find_cuts([dark, dark, bright, dark])
+        ([2], [])
     """
-    changes: list[float] = []
-    last: Tensor | None = None
-    for frame in frames:
-        small = torch.nn.functional.adaptive_avg_pool2d(frame, 16)
-        changes.append(0.0 if last is None else float((small - last).abs().mean()))
-        last = small
-    cuts = []
-    for number, change in enumerate(changes):
+    small = [torch.nn.functional.adaptive_avg_pool2d(frame, 16) for frame in frames]
+    changes = [0.0, *(float((a - b).abs().mean()) for a, b in itertools.pairwise(small))]
+    cuts: list[int] = []
+    for number in range(1, len(small)):
         around = [*changes[max(1, number - 5) : number], *changes[number + 1 : number + 6]]
         usual = float(np.median(around)) if around else 0.0
-        if number and change > threshold and change > ratio * usual:
-            cuts.append(number)
+        if changes[number] > threshold and changes[number] > ratio * usual:
+            goes_on = bool(cuts) and number - cuts[-1] <= flash
+            if goes_on and float((small[number] - small[cuts[-1] - 1]).abs().mean()) <= threshold:
+                cuts.pop()
+            else:
+                cuts.append(number)
     return cuts
 
 

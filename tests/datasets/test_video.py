@@ -183,4 +183,5 @@ def test_cuts_are_found_and_motion_is_none():
     assert find_cuts(iter(moving)) == []
     assert find_cuts([*moving, *other]) == [12]
     assert find_cuts([*moving[:6], *other, *moving[6:]]) == [6, 11]
+    assert find_cuts([*moving[:6], *other[:2], *moving[6:]]) == [], "a flash"
     assert find_cuts(moving[:1]) == []

@@ -35,7 +35,7 @@ def clip(people, tmp_path):
 def broken(people, tmp_path):
     """Six frames of one person, of which the fourth shows nothing, then two of somebody else in another scene."""
     path = tmp_path / "broken.mp4"
-    large = torch.nn.functional.interpolate(torch.cat([people["images"]]), scale_factor=2)
+    large = torch.nn.functional.interpolate(people["images"], scale_factor=2)
     grey = torch.full_like(large[0], float(large[0].mean()))
     write_frames(path, [*[large[0]] * 3, grey, *[large[0]] * 3, *[1 - large[1]] * 2], rate=10)
     return path

@@ -227,6 +227,6 @@ def test_help_has_an_example(capsys):
 
     with pytest.raises(SystemExit):
         main(["edit", "--help"])
-    said = capsys.readouterr().out
+    said = " ".join(capsys.readouterr().out.split())
     assert "diffrig-emo edit --emotion happy" in said
     assert "jaw_open" in said
