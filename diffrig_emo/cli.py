@@ -19,7 +19,7 @@ Official files and other projects' data
 
 Photographs
   prepare   --images --output     find the faces of a folder, keep their codes in one file
-  edit      --source --target     give a face the expression, pose or light of another
+  edit      --emotion happy       give faces another expression, pose, light or look: photographs, clips
   mesh      --source --output     a face in 3D, with its texture, before and after an edit
   compare   --systems --images    systems on the same faces: quality, paired tests, time, a page to look at
 
@@ -51,6 +51,12 @@ VERBS = {
 }
 """The library's own verbs, and the module that has the function of that name, spelt with underscores."""
 
+REPEATED = {"edit": ("--set", "--add", "--region")}
+"""Options of a verb that may be given several times; jsonargparse spells that `--set+`."""
+
+SWITCHES = {"edit": ("--paste", "--all_faces", "--residual", "--blend")}
+"""Options of a verb that need no `true`."""
+
 
 def main(args: Sequence[str] | None = None) -> None:
     """Parse the command line and call the verb.
@@ -76,12 +82,25 @@ def main(args: Sequence[str] | None = None) -> None:
         # Only its own verb is imported: `doctor` must work where something else is broken.
         function = getattr(importlib.import_module(VERBS[verb]), verb.replace("-", "_"))
         try:
-            auto_cli({verb: function}, args=words, as_positional=False)
+            auto_cli({verb: function}, args=_spelt_out(verb, words), as_positional=False)
         except (OSError, ValueError) as error:  # what users can mend, without a traceback
             raise SystemExit(f"diffrig-emo {verb}: {error}") from error
     else:
         print(HELP, end="", file=sys.stderr)
         raise SystemExit(f"diffrig-emo: unknown verb {verb!r}")
+
+
+def _spelt_out(verb: str, words: Sequence[str]) -> list[str]:
+    """The words as jsonargparse wants them: `--set+ X` for `--set X`, unless X is a whole list; `--paste=true`."""
+    spelt = []
+    for word, following in zip(words, [*words[1:], "--"], strict=True):
+        option, equals, value = word.partition("=")
+        if option in REPEATED.get(verb, ()) and not (value if equals else following).startswith("["):
+            word = f"{option}+{equals}{value}"
+        elif word in SWITCHES.get(verb, ()) and following.startswith("--"):
+            word = f"{word}=true"
+        spelt.append(word)
+    return spelt
 
 
 def _own_process() -> None:

@@ -4,6 +4,7 @@ from diffrig_emo.conditioning.base import Conditioner
 from diffrig_emo.conditioning.buffers import BufferConditioner
 from diffrig_emo.conditioning.emotion_label import EmotionLabelConditioner
 from diffrig_emo.conditioning.expression_code import ExpressionCodeConditioner
+from diffrig_emo.conditioning.expression_regions import transfer_region
 from diffrig_emo.conditioning.expression_subspace import ExpressionSubspace
 from diffrig_emo.conditioning.global_code import GlobalCodeConditioner
 from diffrig_emo.conditioning.landmarks import landmarks_from_codes
@@ -19,4 +20,5 @@ __all__ = [
     "GlobalCodeConditioner",
     "SemanticCodeConditioner",
     "landmarks_from_codes",
+    "transfer_region",
 ]

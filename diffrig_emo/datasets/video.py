@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Literal
@@ -164,6 +165,77 @@ def share_shape(codes: FaceCodes) -> FaceCodes:
         [[2.0, 0.0], [2.0, 0.0]]
     """
     return with_mean_shape(codes, codes.shape.mean(dim=0))
+
+
+def smooth_codes(codes: FaceCodes, found: Bool[Tensor, " n_frames"], window: int = 9) -> FaceCodes:
+    """Calm the codes of one face over time, and fill the frames that it was not found in.
+
+    What belongs to the person, shape and albedo, is the mean over the frames where it was found. Expression, pose,
+    camera, light and eyes are smoothed as `smooth_track` smooths places: gaps on a line, then Savitzky-Golay.
+    Axis-angles are smoothed as they are: a face in view never turns so far that this matters. Maps (`tform`) stay.
+
+    Args:
+        codes: one row per frame.
+        found: whether the face was seen there, at least once.
+        window: frames that the filter looks at, odd; 1 only fills gaps.
+
+    Raises:
+        ValueError: when `window` is even or less than 1, or no frame has the face.
+
+    Example:
+        >>> codes = FaceCodes.zeros(3, n_shape=1, n_tex=1, n_exp=1, space="s")
+        >>> codes = codes.replace(exp=torch.tensor([[0.0], [9.0], [2.0]]))
+        >>> smooth_codes(codes, torch.tensor([True, False, True]), window=1).exp[:, 0].tolist()
+        [0.0, 1.0, 2.0]
+    """
+    if window < 1 or window % 2 == 0:
+        raise ValueError(f"window: expected an odd number of frames, got {window}")
+    if not found.any():
+        raise ValueError("found: expected a face in one frame at least, got none")
+    changes: dict[str, Tensor] = {}
+    for name in ("exp", "pose", "cam", "light", "eye_pose", "detail"):
+        value: Tensor | None = getattr(codes, name)
+        if value is not None:
+            rows = value.detach().cpu().flatten(1)
+            changes[name] = _smooth(rows, found.cpu(), window).reshape(value.shape).to(value)
+    for name in ("shape", "tex"):
+        value = getattr(codes, name)
+        changes[name] = value[found].mean(dim=0).expand_as(value)
+    return codes.replace(**changes)
+
+
+def find_cuts(
+    frames: Iterable[Float[Tensor, "3 height width"]], threshold: float = 0.1, ratio: float = 5.0, flash: int = 3
+) -> list[int]:
+    """Find where one scene gives way to another.
+
+    Args:
+        frames: RGB in [0, 1]; taken one by one.
+        threshold: a cut changes a picture of 16 x 16 pixels by more than this, on average,
+        ratio: and by more than so many times the median change of the five frames before and after it.
+        flash: so many frames of something else, after which the scene goes on as it was, are no cut.
+
+    Returns:
+        Numbers of the frames that begin a new scene, ascending; without 0.
+
+    Example:
+        >>> dark, bright = torch.zeros(3, 20, 20), torch.ones(3, 20, 20)
+        >>> find_cuts([dark, dark, bright, bright]), find_cuts([dark, dark, bright, dark])
+        ([2], [])
+    """
+    small = [torch.nn.functional.adaptive_avg_pool2d(frame, 16) for frame in frames]
+    changes = [0.0, *(float((a - b).abs().mean()) for a, b in itertools.pairwise(small))]
+    cuts: list[int] = []
+    for number in range(1, len(small)):
+        around = [*changes[max(1, number - 5) : number], *changes[number + 1 : number + 6]]
+        usual = float(np.median(around)) if around else 0.0
+        if changes[number] > threshold and changes[number] > ratio * usual:
+            goes_on = bool(cuts) and number - cuts[-1] <= flash
+            if goes_on and float((small[number] - small[cuts[-1] - 1]).abs().mean()) <= threshold:
+                cuts.pop()
+            else:
+                cuts.append(number)
+    return cuts
 
 
 def _one(faces: DetectedFaces, number: int, fill: float | None = None) -> DetectedFaces:

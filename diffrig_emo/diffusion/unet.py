@@ -106,6 +106,8 @@ class ConditionedUNet(nn.Module):
         self.spatial_channels = spatial_channels
         self.vectors = tuple(vectors)
         self.patch_size = patch_size
+        self.image_size = image_size
+        """Side in pixels of the pictures that it was built for."""
         self.divisor = patch_size * 2 ** (len(widths) - 1)
         """Height and width of every picture must be multiples of this."""
         self._check_settings(widths, image_size, base_channels, num_res_blocks, attention_resolutions, num_heads)

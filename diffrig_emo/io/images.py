@@ -119,6 +119,23 @@ def write_image(path: str | Path, image: Float[Tensor, "3 height width"]) -> Non
         ...     print(read_image(folder + "/grey.png")[:, 0, 0] * 255)
         tensor([51., 51., 51.])
     """
+    picture = to_picture(path, image)
+    if Path(path).suffix.lower() not in Image.registered_extensions():
+        raise ValueError(f"{path}: expected a suffix of a picture format such as .png, got {Path(path).suffix!r}")
+    with atomic_path(path) as temporary:
+        picture.save(temporary)
+
+
+def to_picture(path: str | Path, image: Float[Tensor, "3 height width"]) -> Image.Image:
+    """The picture that `write_image` writes, of 8 bits a channel.
+
+    Args:
+        path: where it shall go, for messages.
+        image: RGB in [0, 1]; values outside are clamped.
+
+    Raises:
+        ValueError: when `image` has another shape or holds NaN.
+    """
     if image.ndim != 3 or image.shape[0] != 3 or not image.is_floating_point():
         raise ValueError(
             f"image for {path}: expected a float tensor of shape (3, height, width), got "
@@ -126,8 +143,5 @@ def write_image(path: str | Path, image: Float[Tensor, "3 height width"]) -> Non
         )
     if image.isnan().any():
         raise ValueError(f"image for {path}: expected numbers, got NaN in {int(image.isnan().sum())} values")
-    if Path(path).suffix.lower() not in Image.registered_extensions():
-        raise ValueError(f"{path}: expected a suffix of a picture format such as .png, got {Path(path).suffix!r}")
     bytes_ = (image.detach().cpu().float().clamp(0, 1) * 255).round().to(torch.uint8)
-    with atomic_path(path) as temporary:
-        Image.fromarray(bytes_.permute(1, 2, 0).contiguous().numpy()).save(temporary)
+    return Image.fromarray(bytes_.permute(1, 2, 0).contiguous().numpy())

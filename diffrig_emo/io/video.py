@@ -68,13 +68,21 @@ def frame_rate(path: str | Path) -> float:
     return rate
 
 
-def write_frames(path: str | Path, frames: Iterable[Float[Tensor, "3 height width"]], rate: float = 24) -> None:
+def write_frames(
+    path: str | Path,
+    frames: Iterable[Float[Tensor, "3 height width"]],
+    rate: float = 24,
+    title: str = "",
+    comment: str = "",
+) -> None:
     """Write a clip: H.264 in MP4, which every browser plays, or an animated GIF that starts again at its end.
 
     Args:
         path: `NAME.mp4` or `NAME.gif`; missing folders are made. The file appears when it is complete.
         frames: RGB in [0, 1] (clamped), all of one size; taken one by one.
         rate: frames per second. A GIF counts in hundredths of a second.
+        title: what an MP4 says that it is called; a GIF has no place for it.
+        comment: what the clip says about itself.
 
     Raises:
         ValueError: when the suffix is unknown, the rate is not positive, there is no frame, a frame has another shape
@@ -100,15 +108,21 @@ def write_frames(path: str | Path, frames: Iterable[Float[Tensor, "3 height widt
     height, width = first.shape[:2]
     if suffix == ".mp4" and (height % 2 or width % 2):
         raise ValueError(f"frames for {path}: expected an even height and width, got {height} x {width}")
-    write = _write_mp4 if suffix == ".mp4" else _write_gif
     with atomic_path(path) as temporary:
-        write(temporary, chain([first], pictures), (height, width), rate)
+        if suffix == ".mp4":
+            tags = {name: text for name, text in {"title": title, "comment": comment}.items() if text}
+            _write_mp4(temporary, chain([first], pictures), (height, width), rate, tags)
+        else:
+            _write_gif(temporary, chain([first], pictures), rate, comment)
 
 
-def _write_mp4(path: Path, pictures: Iterable[NDArray[np.uint8]], size: tuple[int, int], rate: float) -> None:
+def _write_mp4(
+    path: Path, pictures: Iterable[NDArray[np.uint8]], size: tuple[int, int], rate: float, tags: dict[str, str]
+) -> None:
     import av  # here, because it brings an FFmpeg of its own, which those who only read with OpenCV's do not need
 
     with av.open(str(path), "w") as container:
+        container.metadata.update(tags)
         stream = container.add_stream("h264", rate=Fraction(rate).limit_denominator(1001), options={"crf": "18"})
         stream.height, stream.width = size
         stream.pix_fmt = "yuv420p"
@@ -117,9 +131,10 @@ def _write_mp4(path: Path, pictures: Iterable[NDArray[np.uint8]], size: tuple[in
         container.mux(stream.encode())
 
 
-def _write_gif(path: Path, pictures: Iterable[NDArray[np.uint8]], size: tuple[int, int], rate: float) -> None:
+def _write_gif(path: Path, pictures: Iterable[NDArray[np.uint8]], rate: float, comment: str) -> None:
     first, *others = (Image.fromarray(picture) for picture in pictures)
-    first.save(path, save_all=True, append_images=others, duration=round(1000 / rate), loop=0)
+    said = {"comment": comment.encode()} if comment else {}
+    first.save(path, save_all=True, append_images=others, duration=round(1000 / rate), loop=0, **said)
 
 
 def _bytes(path: Path, frames: Iterable[Tensor]) -> Iterator[NDArray[np.uint8]]:

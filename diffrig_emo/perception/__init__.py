@@ -8,7 +8,12 @@ from diffrig_emo.perception.emoca_emotion import EmocaEmotionRecognizer
 from diffrig_emo.perception.hsemotion import HSEmotionRecognizer
 from diffrig_emo.perception.inception import InceptionFeatures
 from diffrig_emo.perception.lpips_network import LPIPSNetwork
-from diffrig_emo.perception.prototypes import class_prototypes
+from diffrig_emo.perception.prototypes import (
+    ExpressionPrototypes,
+    class_prototypes,
+    expression_prototypes,
+    read_prototypes,
+)
 from diffrig_emo.perception.timm_emotion import TimmEmotionRecognizer
 
 __all__ = [
@@ -17,10 +22,13 @@ __all__ = [
     "EmocaEmotionRecognizer",
     "EmotionPrediction",
     "EmotionRecognizer",
+    "ExpressionPrototypes",
     "FaceAugmentation",
     "HSEmotionRecognizer",
     "InceptionFeatures",
     "LPIPSNetwork",
     "TimmEmotionRecognizer",
     "class_prototypes",
+    "expression_prototypes",
+    "read_prototypes",
 ]

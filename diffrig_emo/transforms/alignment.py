@@ -7,6 +7,7 @@ Pixel coordinates put integers at pixel centres.
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -204,6 +205,77 @@ def paste_aligned(
         >>> paste_aligned(edited, there, photo, border=0.1)[0, 3].tolist()
         [0.0, 0.0, 1.0, 1.0, 1.0, 1.0, 0.0, 0.0]
     """
+    placed = _place(aligned, photo_to_aligned, photo, border)
+    pasted = photo.clone()
+    if placed is not None:
+        region = pasted[:, placed.rows, placed.columns]
+        region += placed.weight * (placed.picture - region)
+    return pasted
+
+
+def paste_difference(
+    edited: Float[Tensor, "3 size size"],
+    aligned: Float[Tensor, "3 size size"],
+    photo_to_aligned: Float[Tensor, "3 3"],
+    photo: Float[Tensor, "3 height width"],
+    border: float = 0.1,
+) -> Float[Tensor, "3 height width"]:
+    """Add to a photo what an edit has changed in its aligned picture: the photo keeps its own fineness.
+
+    Pores, hairs and grain that the small aligned picture cannot show stay where `paste_aligned` would replace them.
+    The change fades in from the square's edge, and from the photo's, as there.
+
+    Args:
+        edited: the aligned picture after the edit, RGB in [0, 1].
+        aligned: the same before it.
+        photo_to_aligned: map from pixels of the photo to pixels of `aligned`, from `align_ffhq` or `FaceCrop`.
+        photo: RGB in [0, 1].
+        border: width of the fade, relative to the square's side; above 0, at most 0.5.
+
+    Returns:
+        A new photo in [0, 1]; outside the square, and wherever nothing was changed, it is the old one, bit for bit.
+
+    Raises:
+        ValueError: when `border` is out of range, the map cannot be inverted, or the two pictures differ in size.
+
+    Example:
+        >>> photo, before = torch.full((3, 8, 8), 0.5), torch.zeros(3, 4, 4)
+        >>> there = torch.tensor([[1.0, 0, -2], [0, 1, -2], [0, 0, 1]])
+        >>> paste_difference(before + 0.25, before, there, photo)[0, 3].tolist()
+        [0.5, 0.5, 0.75, 0.75, 0.75, 0.75, 0.5, 0.5]
+    """
+    if edited.shape != aligned.shape:
+        raise ValueError(
+            f"edited: expected the size of the picture before the edit, {tuple(aligned.shape)}, got "
+            f"{tuple(edited.shape)}"
+        )
+    placed = _place(edited - aligned.to(edited), photo_to_aligned, photo, border)
+    pasted = photo.clone()
+    if placed is not None:
+        region = pasted[:, placed.rows, placed.columns]
+        change = placed.weight * placed.picture
+        region.copy_(torch.where(change == 0, region, (region + change).clamp(0, 1)))
+    return pasted
+
+
+class _Placed(NamedTuple):
+    """An aligned picture where it lies in its photo."""
+
+    rows: slice
+    columns: slice
+    picture: Tensor
+    """Sampled at the photo's pixels (3, rows, columns)."""
+    weight: Tensor
+    """How much it counts there, 0 to 1 (rows, columns)."""
+
+
+def _place(
+    aligned: Float[Tensor, "3 size size"],
+    photo_to_aligned: Float[Tensor, "3 3"],
+    photo: Float[Tensor, "3 height width"],
+    border: float,
+) -> _Placed | None:
+    """Bring an aligned picture to the photo's pixels; None where its square lies outside the photo."""
     if not 0 < border <= 0.5:
         raise ValueError(f"border: expected more than 0 and at most 0.5 of the square's side, got {border}")
     size, (height, width) = aligned.shape[-1], photo.shape[1:]
@@ -217,9 +289,8 @@ def paste_aligned(
     (left, top), (right, bottom) = corners.amin(0).tolist(), corners.amax(0).tolist()
     x_0, y_0 = max(0, math.floor(left)), max(0, math.floor(top))
     x_1, y_1 = min(width, math.ceil(right) + 1), min(height, math.ceil(bottom) + 1)
-    pasted = photo.clone()
     if x_0 >= x_1 or y_0 >= y_1:
-        return pasted
+        return None
 
     y, x = torch.meshgrid(torch.arange(y_0, y_1).double(), torch.arange(x_0, x_1).double(), indexing="ij")
     u, v = (row[0] * x + row[1] * y + row[2] for row in tform[:2])
@@ -239,9 +310,7 @@ def paste_aligned(
     shifted = torch.linalg.inv(tform)
     shifted[:2, 2] -= torch.tensor([x_0, y_0])
     placed = warp(source[None], shifted[None], (y_1 - y_0, x_1 - x_0))[0]
-    region = pasted[:, y_0:y_1, x_0:x_1]
-    region += weight.to(photo) * (placed - region)
-    return pasted
+    return _Placed(slice(y_0, y_1), slice(x_0, x_1), placed, weight.to(photo))
 
 
 def _side(quad: NDArray[np.float64]) -> float:

@@ -5,7 +5,7 @@ from skimage import data
 from skimage.transform import resize
 
 from diffrig_emo.datasets.detectors import CascadeDetector, DetectedFaces, FaceDetector, StoredFaces
-from diffrig_emo.datasets.photos import NoFaceError, align_window, crop_photo, crop_photos, list_photos
+from diffrig_emo.datasets.photos import NoFaceError, align_window, crop_faces, crop_photo, crop_photos, list_photos
 from diffrig_emo.io import images
 from diffrig_emo.io.images import read_image, write_image
 from diffrig_emo.transforms.alignment import align_ffhq, paste_aligned
@@ -85,7 +85,7 @@ def test_boxes_alone_give_the_window_and_say_so(astronaut):
     assert crop.quality["visible"].tolist() == [1.0]
     with pytest.raises(ValueError, match=r"astronaut\.png: align: 'ffhq' needs landmarks"):
         crop_photo(astronaut, 64, CascadeDetector(), align="ffhq")
-    with pytest.raises(ValueError, match="align: expected 'auto', 'ffhq' or 'window', got 'none'"):
+    with pytest.raises(ValueError, match="align: expected 'auto', 'ffhq', 'window' or 'tight', got 'none'"):
         crop_photo(astronaut, 64, CascadeDetector(), align="none")
 
 
@@ -162,3 +162,20 @@ def test_photos_of_a_folder(tmp_path):
 
 def test_read_image_is_what_crop_photo_keeps(astronaut):
     assert torch.equal(crop_photo(astronaut, 64, CascadeDetector()).photo[0], read_image(astronaut))
+
+
+def test_a_tight_square_lies_about_where_alignment_would_put_it():
+    points = face((300.0, 200.0), 60.0)
+    photo = torch.rand(3, 480, 640, generator=torch.Generator().manual_seed(0))
+    known = DetectedFaces.from_landmarks(points[None])
+    aligned = crop_faces(photo, known, [0], 64, align="ffhq")
+    assert torch.equal(crop_faces(photo, known, [0], 64, align="tight").photo_to_aligned, aligned.photo_to_aligned)
+    box = torch.tensor([[100.0, 150.0, 199.0, 249.0]])
+    crop = crop_faces(photo, DetectedFaces(box, torch.ones(1), "bbox"), [0], 64, align="tight")
+    corners = torch.linalg.inv(crop.photo_to_aligned[0]) @ torch.tensor([[-0.5, 63.5], [-0.5, 63.5], [1.0, 1.0]])
+    side = corners[0, 1] - corners[0, 0]
+    assert side / 99 == pytest.approx(1.85, abs=0.02)
+    assert corners[0].mean() == pytest.approx(149.5, abs=1)
+    assert corners[1].mean() == pytest.approx(199.5 - 0.15 * side, abs=1)
+    outside = DetectedFaces(box - 120, torch.ones(1), "bbox")
+    assert torch.isfinite(crop_faces(photo, outside, [0], 64, align="tight").aligned).all(), "beyond the border"

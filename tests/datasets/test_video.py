@@ -5,7 +5,15 @@ import torch
 
 from diffrig_emo.datasets.detectors import DetectedFaces, FaceDetector
 from diffrig_emo.datasets.photos import NoFaceError
-from diffrig_emo.datasets.video import FaceTrack, crop_video, share_shape, smooth_track, track_face
+from diffrig_emo.datasets.video import (
+    FaceTrack,
+    crop_video,
+    find_cuts,
+    share_shape,
+    smooth_codes,
+    smooth_track,
+    track_face,
+)
 from diffrig_emo.structures import FaceCodes, StructError
 
 COUNT, SIDE = 24, 40
@@ -143,3 +151,37 @@ def test_one_shape_for_all_frames():
     assert torch.equal(shared.exp, codes.exp)
     with pytest.raises(StructError):
         shared.require_space("other")
+
+
+def test_codes_are_calmed_and_the_person_stays_one():
+    count = 30
+    codes = FaceCodes.zeros(count, n_shape=2, n_tex=2, n_exp=2, space="s")
+    times = torch.arange(float(count))
+    truth = torch.stack([0.05 * times, 0.002 * times**2], dim=1)
+    noise = 0.2 * torch.randn(count, 2, generator=torch.Generator().manual_seed(0))
+    shape = torch.randn(count, 2, generator=torch.Generator().manual_seed(1))
+    found = torch.ones(count, dtype=torch.bool)
+    found[10:13] = False
+    wrong = truth + noise
+    wrong[10:13] = 100.0
+    calm = smooth_codes(codes.replace(exp=wrong, shape=shape), found, 9)
+    assert (calm.exp - truth).square().mean() < 0.5 * noise.square().mean()
+    torch.testing.assert_close(calm.shape, shape[found].mean(0).expand(count, 2))
+    still = smooth_codes(codes.replace(exp=truth), torch.ones(count, dtype=torch.bool), 9)
+    torch.testing.assert_close(still.exp, truth, atol=1e-4, rtol=0)
+    for bad, message in (({"window": 4}, "odd"), ({"found": ~torch.ones(count, dtype=torch.bool)}, "at least")):
+        with pytest.raises(ValueError, match=message):
+            smooth_codes(**{"codes": codes, "found": found, **bad})
+
+
+def test_cuts_are_found_and_motion_is_none():
+    random = torch.Generator().manual_seed(0)
+    small = torch.rand(2, 3, 3, 3, generator=random)
+    first, second = torch.nn.functional.interpolate(small, (96, 96), mode="bilinear")
+    moving = [torch.roll(first, 2 * i, 2) for i in range(12)]
+    other = [second] * 5
+    assert find_cuts(iter(moving)) == []
+    assert find_cuts([*moving, *other]) == [12]
+    assert find_cuts([*moving[:6], *other, *moving[6:]]) == [6, 11]
+    assert find_cuts([*moving[:6], *other[:2], *moving[6:]]) == [], "a flash"
+    assert find_cuts(moving[:1]) == []

@@ -7,7 +7,7 @@ from scipy.spatial.transform import Rotation
 from skimage import data
 from skimage.transform import AffineTransform, warp
 
-from diffrig_emo.transforms.alignment import align_ffhq, ffhq_quad, is_ffhq_aligned, paste_aligned
+from diffrig_emo.transforms.alignment import align_ffhq, ffhq_quad, is_ffhq_aligned, paste_aligned, paste_difference
 
 FAST = 1024
 """Side of the first sampling in most tests; the pictures differ by one level of 255 at most."""
@@ -151,3 +151,33 @@ def test_bad_paste():
         paste_aligned(torch.zeros(3, 4, 4), torch.eye(3), torch.zeros(3, 8, 8), border=0)
     with pytest.raises(ValueError, match="invertible"):
         paste_aligned(torch.zeros(3, 4, 4), torch.zeros(3, 3), torch.zeros(3, 8, 8))
+
+
+def test_a_difference_leaves_the_fineness_of_the_photo(astronaut):
+    photo = torch.from_numpy(np.array(data.astronaut())).permute(2, 0, 1).float() / 255
+    tform = torch.tensor([[0.25, 0.02, -20], [-0.02, 0.25, 3], [0, 0, 1]])
+    inverse = AffineTransform(np.linalg.inv(tform.numpy().astype(float)))
+    small = warp(photo.permute(1, 2, 0).numpy(), inverse, output_shape=(64, 64), order=1)
+    small = torch.from_numpy(small).permute(2, 0, 1).float()
+    assert torch.equal(paste_difference(small, small, tform, photo), photo), "nothing edited, nothing lost"
+    edited = small.clone()
+    edited[:, 24:40, 24:40] += 0.1
+    pasted = paste_difference(edited, small, tform, photo)
+    y, x = torch.meshgrid(torch.arange(512.0), torch.arange(512.0), indexing="ij")
+    u, v = (tform[row, 0] * x + tform[row, 1] * y + tform[row, 2] for row in range(2))
+    inside = (u > 25) & (u < 38) & (v > 25) & (v < 38)
+    outside = (u < 22) | (u > 41) | (v < 22) | (v > 41)
+    assert torch.equal(pasted[:, outside], photo[:, outside])
+    torch.testing.assert_close(pasted[:, inside], (photo[:, inside] + 0.1).clamp(0, 1), atol=1e-5, rtol=0)
+    replaced = paste_aligned(small, tform, photo)
+    assert (replaced - photo)[:, inside].abs().mean() > 0.005, "what pasting the picture itself would blur"
+
+
+def test_a_difference_fades_at_the_squares_edge():
+    photo, before = torch.full((3, 40, 40), 0.5), torch.zeros(3, 20, 20)
+    there = torch.tensor([[1.0, 0, -10], [0, 1, -10], [0, 0, 1]])
+    row = paste_difference(before + 0.4, before, there, photo, border=0.5)[0, 20]
+    assert torch.equal(row[:10], photo[0, 0, :10])
+    assert (row[10:20].diff() > 0).all()
+    with pytest.raises(ValueError, match="expected the size of the picture before"):
+        paste_difference(torch.zeros(3, 8, 8), before, there, photo)

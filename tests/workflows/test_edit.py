@@ -50,13 +50,14 @@ def test_the_command_edits_with_official_files(lab, photos, tmp_path, source_enc
     assert settings["target_encoder"] == target_encoder or source_encoder
 
 
-@pytest.mark.parametrize("words", [[], ["--source_encoder=DECA"]])
+@pytest.mark.parametrize("words", [["--rig=model.pt"], ["--source_encoder=DECA"]])
 def test_missing_official_files_are_named_without_a_traceback(photos, tmp_path, monkeypatch, capsys, words):
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "model.pt").touch()
     with pytest.raises(SystemExit) as stopped:
         main(["edit", "--source", str(photos / "anna.png"), "--target", str(photos / "ben.png"), *words])
     said = f"{stopped.value}{capsys.readouterr().err}"
-    assert ("deca_model.tar" if words else "model*.pt") in said
+    assert ("generic_model.pkl" if "--rig=model.pt" in words else "deca_model.tar") in said
     assert "Where to get it" in said
 
 
@@ -95,15 +96,16 @@ def test_a_folder_with_a_run_of_ours_and_a_photo_that_cannot_be_used(run, photos
         (tmp_path / "sources" / name).write_bytes((photos / name).read_bytes())
     (tmp_path / "sources" / "torn.png").write_bytes((photos / "anna.png").read_bytes()[:500])
     out = tmp_path / "out"
-    edit(
-        source=tmp_path / "sources",
-        target=photos / "ben.png",
-        rig=run / "rig",
-        output=out,
-        modes=["light", "latent"],
-        source_encoder=run / "encoder",
-        steps=2,
-    )
+    with pytest.raises(ValueError, match=r"1 of 3 photographs could not be used.*the other 2 are done"):
+        edit(
+            source=tmp_path / "sources",
+            target=photos / "ben.png",
+            rig=run / "rig",
+            output=out,
+            modes=["light", "latent"],
+            source_encoder=run / "encoder",
+            steps=2,
+        )
     names = {p.name for p in out.glob("*_ben_*.png")}
     assert names == {f"{who}_ben_{mode}.png" for who in ("anna", "cleo") for mode in ("light", "latent")}
     with (out / "skipped.csv").open() as file:

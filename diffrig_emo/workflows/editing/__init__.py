@@ -1,0 +1,1 @@
+"""The parts of `diffrig-emo edit`: reading faces, what to change, painting, clips, writing."""
