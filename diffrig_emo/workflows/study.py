@@ -33,16 +33,22 @@ from diffrig_emo.workflows.study_judge import StudyFaces
 from diffrig_emo.workflows.study_parts import PEOPLE, TEST_FACES, PartSizes, StudyParts, quiet, study_parts
 
 _CHAIN, _WEIGHT = "--model.init_args.chain", "--model.init_args.preservation_weight"
-_STILLNESS = "--model.init_args.stillness_weight"
+_STILLNESS, _SHAPE = "--model.init_args.stillness_weight", "--model.init_args.preservation.init_args.shape"
 
 CHAINS = {
-    "stage_two_one_step": [f"{_CHAIN}=diffrig_emo.diffusion.OneStepEdit", f"{_WEIGHT}=1", f"{_STILLNESS}=0"],
+    "stage_two_one_step": [
+        f"{_CHAIN}=diffrig_emo.diffusion.OneStepEdit",
+        f"{_WEIGHT}=1",
+        f"{_STILLNESS}=0",
+        f"{_SHAPE}=1",
+    ],
     "stage_two_truncated": [],
     "stage_two_inversion": [
         f"{_CHAIN}=diffrig_emo.diffusion.InversionEdit",
         f"{_CHAIN}.init_args.num_steps=6",
         f"{_CHAIN}.init_args.strength=1",
         f"{_WEIGHT}=1",
+        f"{_SHAPE}=1",
     ],
 }
 """The strategies of stage two, as options of its config.
