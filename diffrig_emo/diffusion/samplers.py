@@ -171,7 +171,7 @@ def dpm_solver_sample(
         denoiser: callable (x_t, t) -> prediction.
         noise: x_t at the last of the timesteps.
         schedule: the schedule the denoiser was trained with.
-        timesteps: ascending training steps to visit; `linspace_timesteps` is the solver's own grid.
+        timesteps: ascending training steps to visit; on `log_snr_timesteps` the solver is at its best.
         prediction_type: what the denoiser predicts.
         clip: clamp x_0 to [-1, 1] at each step; turn off for latents.
         callback: called with a `SamplerStep` after each step.

@@ -15,12 +15,13 @@ from diffrig_emo.conditioning.base import Conditioner
 from diffrig_emo.conditioning.buffers import BufferConditioner
 from diffrig_emo.conditioning.reencode import reencode
 from diffrig_emo.diffusion.edit_chains import EditChain, EditSample, TruncatedEdit
+from diffrig_emo.diffusion.editing import released
 from diffrig_emo.diffusion.low_rank import LowRankAdapter
 from diffrig_emo.diffusion.schedules import NoiseSchedule, PredictionType
 from diffrig_emo.io.checkpoints import load_part
 from diffrig_emo.losses.diffusion import LossWeighting
 from diffrig_emo.losses.preservation import PreservationLoss
-from diffrig_emo.modules.diffusion import FaceDiffusion, released
+from diffrig_emo.modules.diffusion import FaceDiffusion
 from diffrig_emo.morphable.base import MorphableEncoder
 from diffrig_emo.structures import Conditioning, FaceBatch, FaceCodes, FaceCrop
 from diffrig_emo.transforms.edits import transfer_expression

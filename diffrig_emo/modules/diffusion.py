@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,10 +20,12 @@ from diffrig_emo.conditioning.global_code import GlobalCodeConditioner
 from diffrig_emo.conditioning.semantic_code import ExpressiveSemanticConditioner, SemanticCodeConditioner
 from diffrig_emo.diffusion.diffae_files import read_diffae
 from diffrig_emo.diffusion.diffusionrig_files import read_diffusionrig
+from diffrig_emo.diffusion.editing import changing, released
 from diffrig_emo.diffusion.guidance import classifier_free_guidance
 from diffrig_emo.diffusion.low_rank import LowRankAdapter
-from diffrig_emo.diffusion.noise import face_noise
-from diffrig_emo.diffusion.samplers import Denoiser, ddim_invert, ddim_sample
+from diffrig_emo.diffusion.noise import draw_noise, face_generators
+from diffrig_emo.diffusion.noise_path import NoisePath, Sampler
+from diffrig_emo.diffusion.samplers import Denoiser
 from diffrig_emo.diffusion.schedules import LinearSchedule, NoiseSchedule, PredictionType
 from diffrig_emo.diffusion.timesteps import even_timesteps, strided_timesteps
 from diffrig_emo.diffusion.unet import VectorModulation
@@ -33,7 +36,7 @@ from diffrig_emo.modules.initial_weights import NOISE_LEVELS, load_initial_weigh
 from diffrig_emo.morphable.base import FaceModel, TextureModel
 from diffrig_emo.renderer.buffers import BufferRenderer
 from diffrig_emo.structures import Conditioning, FaceBatch, FaceCodes
-from diffrig_emo.transforms.ranges import to_signed, to_unit
+from diffrig_emo.transforms.ranges import to_signed
 
 
 class FaceDiffusion(FaceModule):
@@ -204,20 +207,20 @@ class FaceDiffusion(FaceModule):
         self, conditioning: Conditioning, noise: Float[Tensor, "batch 3 height width"]
     ) -> Float[Tensor, "batch 3 height width"]:
         """Paint pictures in [0, 1] from noise by DDIM."""
-        return self._paint(self._bind(conditioning), noise)
+        return self._path().paint(self._bind(conditioning), noise)
 
     @torch.no_grad()
     def invert(
-        self, image: Float[Tensor, "batch 3 height width"], conditioning: Conditioning
+        self, image: Float[Tensor, "batch 3 height width"], conditioning: Conditioning, strength: float = 1.0
     ) -> Float[Tensor, "batch 3 height width"]:
-        """Find the noise x_T from which DDIM paints pictures in [0, 1] again."""
-        return ddim_invert(
-            self._bind(conditioning),
-            to_signed(image),
-            self.schedule,
-            self.timesteps,
-            prediction_type=self.prediction_type,
-        )
+        """Find the noise x_T from which DDIM paints pictures in [0, 1] again.
+
+        Args:
+            image: RGB in [0, 1].
+            conditioning: conditions of these pictures.
+            strength: below 1, stop at that share of the schedule, for an `edit` of that strength.
+        """
+        return self._path(strength=strength).invert(self._bind(conditioning), image)
 
     @torch.no_grad()
     def edit(
@@ -230,56 +233,75 @@ class FaceDiffusion(FaceModule):
         temperature: float = 1.0,
         latent: Float[Tensor, "batch 3 height width"] | None = None,
         guidance_scale: float = 1.0,
+        sampler: Sampler = "ddim",
+        eta: float = 0.0,
+        strength: float = 1.0,
+        residual: bool = False,
+        blend: bool = False,
     ) -> Float[Tensor, "batch 3 height width"]:
         """Paint the faces of a batch anew, with other codes, another expression or another photo's global code.
 
         Args:
             batch: the sources: `image`, what the conditioners need (`codes` for buffers), and `index` when starting
-                from noise. Its `target_label`, `target_strength`, `target_va` and `target_image` ask conditioners of
-                expression for an edit.
+                from noise or with `eta`. Its `target_label`, `target_strength`, `target_va` and `target_image` ask
+                conditioners of expression for an edit.
             codes: codes wanted; None keeps the sources'.
             donor: photos in [0, 1] whose global code is wanted; None keeps the sources'.
             start: "inverted" starts from the sources' inverted latents, which keeps hair, background and
                 skin; "noise" from each face's own noise.
             release: how far an inverted latent lets go of the source where the edit changes the spatial
                 conditions, 0 to 1. It still holds what was painted there, the old mouth under the new one, so
-                there it is scaled by `1 - release * min(1, |change|)`, |change| being the largest over the
+                there its noise is scaled by `1 - release * min(1, |change|)`, |change| being the largest over the
                 channels; elsewhere it stays, and so does the photograph. Costs nothing.
             temperature: factor of the noise when starting from noise; below 1 the pictures get likelier and
                 smoother, which hides the grain of a rig that has trained little.
-            latent: the sources' inverted latents, from `invert`, where several edits share them; None inverts here.
+            latent: the sources' inverted latents, from `invert` with the same strength, where several edits share them;
+                None inverts here.
             guidance_scale: classifier-free guidance towards the wanted conditions, for models trained with dropped
                 ones; 1 is the plain model and costs one evaluation a step instead of two.
+            sampler: "ddim", or "dpm" for DPM-Solver++(2M), which needs fewer steps. Inversion is always DDIM's.
+            eta: how random DDIM is, 0 to 1; the numbers are each face's own.
+            strength: how far up the schedule an edit starts, 0 < strength <= 1. Below 1 less of the source is lost and
+                less of it can change: inverted latents are those of that step (DiffusionCLIP's t_0), and noise joins
+                the source instead of replacing it (SDEdit).
+            residual: add to the source what the edit changes, `source + edit - reconstruction`, the latter painted from
+                the same latent with the sources' conditions: what the rig cannot paint stays. One more chain.
+            blend: keep the source where the edit leaves the spatial conditions alone (`diffusion.changing`), though a
+                global code or an expression vector may change them.
 
         Returns:
             The edited photographs, RGB in [0, 1].
 
         Raises:
             StructError: when codes are not finite or of another space.
-            ValueError: when `release` or `temperature` is not within 0 to 1.
+            ValueError: when a number is out of range, `eta` meets "dpm", `residual` meets "noise", `blend` finds no
+                spatial conditions, or the batch lacks its `index`.
+
+        Example:
+            >>> latent = rig.invert(batch["image"], rig.condition(batch), strength=0.6)  # doctest: +SKIP
+            >>> smile = rig.edit(batch, codes=smiling, latent=latent, strength=0.6, residual=True)  # doctest: +SKIP
         """
-        for name, value in {"release": release, "temperature": temperature}.items():
-            if not 0 <= value <= 1:
-                raise ValueError(f"{name}: expected a number from 0 to 1, got {value}")
-        if "codes" in batch:
-            batch["codes"].require_finite()
-        target = FaceBatch(**batch)
-        if codes is not None:
-            target["codes"] = codes.require_finite().require_space(batch["codes"].space)
-        if donor is not None:
-            target["image"] = donor
+        _check_edit({"release": release, "temperature": temperature}, start, residual)
+        path = self._path(sampler, eta, strength)
+        source, target = _source(batch), self._target(batch, codes, donor)
         wanted = self.condition(target)
-        painter = self._bind(wanted)
-        if guidance_scale != 1:
-            nothing = Conditioning.merge([c.unconditional(target) for c in self._conditioners()])
-            painter = classifier_free_guidance(painter, self._bind(nothing), guidance_scale)
-        if start == "noise":
-            return self._paint(painter, temperature * self._noise(batch))
-        source = {name: value for name, value in batch.items() if not name.startswith("target_")}
-        own = self.condition(FaceBatch(**source))  # type: ignore[typeddict-item]
-        x_t = self.invert(batch["image"], own) if latent is None else latent
-        hold = released(own, wanted, release)
-        return self._paint(painter, x_t if hold is None else hold * x_t)
+        own = self.condition(source) if start == "inverted" or blend else wanted
+        share = changing(own, wanted) if blend else None
+        noise, draws = self._draws(batch) if start == "noise" or eta > 0 else (None, None)
+        image = batch["image"]
+        if noise is not None and start == "noise":
+            x_t = path.noised(image, temperature * noise)
+            edit = path.paint(self._guided(target, wanted, guidance_scale), x_t, draws)
+        else:
+            x_t = self.invert(image, own, strength) if latent is None else latent
+            hold = released(own, wanted, release)
+            held = x_t if hold is None else path.loosened(x_t, image, hold)
+            edit = path.paint(self._guided(target, wanted, guidance_scale), held, draws)
+            if residual:
+                again = self._draws(batch)[1] if eta > 0 else None
+                kept = path.paint(self._guided(source, own, guidance_scale), x_t, again)
+                edit = (image + edit - kept).clamp(0, 1)
+        return edit if share is None else torch.lerp(image, edit, share)
 
     def _timesteps(self, n: int) -> Int[Tensor, " n"]:
         u = (torch.rand(1, device=self.device) + torch.arange(n, device=self.device) / n) % 1
@@ -291,13 +313,38 @@ class FaceDiffusion(FaceModule):
     def _bind(self, conditioning: Conditioning) -> Denoiser:
         return lambda x_t, t: self(x_t, t, conditioning)
 
-    def _paint(self, denoiser: Denoiser, noise: Tensor) -> Tensor:
-        x_0 = ddim_sample(denoiser, noise, self.schedule, self.timesteps, prediction_type=self.prediction_type)
-        return to_unit(x_0).clamp(0, 1)
+    def _guided(self, faces: FaceBatch, conditioning: Conditioning, guidance_scale: float) -> Denoiser:
+        if guidance_scale == 1:
+            return self._bind(conditioning)
+        nothing = Conditioning.merge([c.unconditional(faces) for c in self._conditioners()])
+        return classifier_free_guidance(self._bind(conditioning), self._bind(nothing), guidance_scale)
+
+    def _path(self, sampler: Sampler = "ddim", eta: float = 0.0, strength: float = 1.0) -> NoisePath:
+        return NoisePath(self.schedule, self.timesteps, self.prediction_type, sampler, eta, strength)
+
+    def _target(self, batch: FaceBatch, codes: FaceCodes | None, donor: Tensor | None) -> FaceBatch:
+        """The batch as it is wanted."""
+        if "codes" in batch:
+            batch["codes"].require_finite()
+        target = FaceBatch(**batch)
+        if codes is not None:
+            target["codes"] = codes.require_finite().require_space(batch["codes"].space)
+        if donor is not None:
+            target["image"] = donor
+        return target
+
+    def _draws(self, batch: FaceBatch) -> tuple[Tensor, list[torch.Generator]]:
+        """Each face's own noise, and the generators that it came from, to draw more."""
+        if "index" not in batch:
+            raise ValueError(
+                'index: expected the faces\' numbers, which fix their noise; add batch["index"], int (batch,)'
+            )
+        generators = face_generators(self.seed, batch["index"])
+        image = batch["image"]
+        return draw_noise(image.shape, generators).to(image), generators
 
     def _noise(self, batch: FaceBatch) -> Tensor:
-        image = batch["image"]
-        return face_noise(self.seed, batch["index"], tuple(image.shape[1:])).to(image)
+        return self._draws(batch)[0]
 
     def _fixed_loss(self, batch: FaceBatch, stage: str) -> Tensor:
         # The golden ratio spreads the timesteps of consecutive faces evenly over the schedule.
@@ -307,16 +354,17 @@ class FaceDiffusion(FaceModule):
         return loss
 
 
-def released(
-    own: Conditioning, wanted: Conditioning, release: float, sharpness: float = 1.0
-) -> Float[Tensor, "batch 1 height width"] | None:
-    """How far an edit leaves a pixel alone: `1 - release * min(1, sharpness * |change of the conditions|)`.
+def _source(batch: FaceBatch) -> FaceBatch:
+    """The batch without what is wanted of it."""
+    own = {name: value for name, value in batch.items() if not name.startswith("target_")}
+    return FaceBatch(**own)  # type: ignore[typeddict-item]
 
-    With a sharpness of 1 the factor by which an inverted latent lets go of the source.
 
-    None where there are no spatial conditions to tell what changes.
-    """
-    if own.spatial is None or wanted.spatial is None:
-        return None
-    change = (wanted.spatial - own.spatial).abs().amax(dim=1, keepdim=True)
-    return 1 - release * (sharpness * change).clamp(max=1)
+def _check_edit(shares: Mapping[str, float], start: str, residual: bool) -> None:
+    for name, value in shares.items():
+        if not 0 <= value <= 1:
+            raise ValueError(f"{name}: expected a number from 0 to 1, got {value}")
+    if start not in ("inverted", "noise"):
+        raise ValueError(f"start: expected inverted or noise, got {start!r}")
+    if residual and start == "noise":
+        raise ValueError('residual: noise holds no source to reconstruct; use start="inverted", or blend')

@@ -12,6 +12,7 @@ from diffrig_emo.diffusion import (
     dpm_solver_sample,
     even_timesteps,
     linspace_timesteps,
+    log_snr_timesteps,
     strided_timesteps,
 )
 
@@ -150,6 +151,19 @@ def test_order_of_convergence_to_the_exact_flow(sampler, order):
         sampler(denoiser, marginal[-1:], schedule, grid, clip=False, callback=steps.append)
         errors.append(float((steps[-2].x_t - marginal[0]).abs()))  # the last step leaves the grid, for x_0
     assert abs(math.log2(errors[0] / errors[1]) - order) < 0.1
+
+
+@pytest.mark.parametrize("spread", [0.1, 0.5, 2.0])
+def test_ten_steps_of_the_solver_on_its_grid_beat_twenty_of_ddim(spread):
+    """Both against the exact flow of a Gaussian, from full noise to the picture."""
+    start = torch.ones(1, 1, 1, 1, dtype=torch.float64)
+    a = SCHEDULE.alphas_cumprod[-1]
+    exact = float(spread / (a * spread**2 + 1 - a).sqrt())
+    denoiser = gaussian_denoiser(spread)
+    solver = dpm_solver_sample(denoiser, start, SCHEDULE, log_snr_timesteps(10, SCHEDULE), clip=False)
+    ddim = ddim_sample(denoiser, start, SCHEDULE, even_timesteps(20), clip=False)
+    assert abs(float(solver) / exact - 1) < 0.04
+    assert abs(float(solver) - exact) < 0.6 * abs(float(ddim) - exact)
 
 
 def test_full_noise_is_removed_by_a_denoiser_that_knows_the_picture(noise):

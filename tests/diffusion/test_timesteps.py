@@ -1,7 +1,18 @@
+import math
+
 import pytest
+import torch
 from diffusers import DDIMScheduler, DPMSolverMultistepScheduler
 
-from diffrig_emo.diffusion import even_timesteps, linspace_timesteps, strided_timesteps
+from diffrig_emo.diffusion import (
+    CosineSchedule,
+    LinearSchedule,
+    even_timesteps,
+    linspace_timesteps,
+    log_snr_timesteps,
+    squeeze_timesteps,
+    strided_timesteps,
+)
 
 
 def theirs(scheduler, count):
@@ -57,3 +68,41 @@ def test_grids_are_ascending_steps_of_the_schedule(grid, num_steps):
 def test_counts_out_of_range_are_named(grid, count):
     with pytest.raises(ValueError, match=f"got {count}$"):
         grid(count)
+
+
+@pytest.mark.parametrize("schedule", [LinearSchedule(50_000), CosineSchedule(50_000)])
+@pytest.mark.parametrize("last", [None, 20_000])
+def test_log_snr_steps_are_evenly_apart_in_log_snr(schedule, last):
+    """On a schedule so fine that steps hit any level."""
+    grid = log_snr_timesteps(9, schedule, last)
+    assert len(grid) == 9
+    assert grid[-1] == (49_999 if last is None else last)
+    half_log_snr = torch.log(schedule.alphas_cumprod / (1 - schedule.alphas_cumprod))[grid] / 2
+    if last is None:  # its own level is far out, and stands for the one where pictures have a spread of 0.02
+        half_log_snr[-1] = -math.log(50)
+    gaps = half_log_snr.diff()
+    torch.testing.assert_close(gaps, gaps.mean().expand(8), rtol=0.01, atol=0)
+    sigma = float((1 - schedule.alphas_cumprod[grid[0]]).sqrt())
+    assert sigma == pytest.approx(0.02, rel=0.01)
+
+
+def test_log_snr_steps_fall_together_where_there_is_little_room():
+    assert log_snr_timesteps(10, LinearSchedule(), 0) == [0]
+    assert log_snr_timesteps(1, LinearSchedule()) == [999]
+    few = log_snr_timesteps(20, CosineSchedule(50))
+    assert few == sorted(set(few))
+    assert few[-1] == 49
+    with pytest.raises(ValueError, match=r"last must lie in 0 \.\.\. 999, got 1000"):
+        log_snr_timesteps(10, LinearSchedule(), 1000)
+
+
+@pytest.mark.parametrize("grid", [strided_timesteps, even_timesteps, linspace_timesteps])
+def test_a_squeezed_grid_is_the_same_in_small(grid):
+    steps = grid(10)
+    assert squeeze_timesteps(steps, 1) == steps
+    half = squeeze_timesteps(steps, 0.5)
+    assert all(abs(h - s / 2) <= 0.5 for h, s in zip(half, steps, strict=True))
+    assert squeeze_timesteps(steps, 1e-5) == [0]
+    for strength in (0, -1, 1.01):
+        with pytest.raises(ValueError, match=rf"strength must be above 0 and at most 1, got {strength}"):
+            squeeze_timesteps(steps, strength)
