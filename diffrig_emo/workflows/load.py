@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -72,7 +75,9 @@ def load_run(path: str | Path, kind: type[Module]) -> Module:
     if config is None:
         raise FileNotFoundError(f"{checkpoint}: expected its config.yaml beside it or in a folder above, found none")
     state = read_weights(checkpoint) if checkpoint.name == WEIGHTS else read_checkpoint(checkpoint)["state_dict"]
-    model = load_experiment(_description(config), ["--trainer.logger=false", "--trainer.callbacks=null"]).model
+    plain = ["--trainer.logger=false", "--trainer.callbacks=null", "--seed_everything=false"]
+    with _quiet_trainer():
+        model = load_experiment(_description(config), plain).model
     if not isinstance(model, kind):
         raise ValueError(f"{config}: expected the run of a {kind.__name__}, got that of a {type(model).__name__}")
     try:
@@ -100,6 +105,20 @@ def _description(config: Path) -> str:
         {key: content[key] for key in ("seed_everything", "trainer", "model", "data") if key in content}
     )
     return description
+
+
+@contextmanager
+def _quiet_trainer() -> Iterator[None]:
+    """Nobody trains here: which devices a trainer would have is of no interest."""
+    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
 
 
 def _newest(folder: Path) -> Path:
