@@ -40,7 +40,7 @@ def expression_basis(face_model: FaceModel) -> Float[Tensor, "n_vertices 3 n_exp
     """
     rest = _rest(face_model, face_model.n_exp + 1)
     exp = torch.eye(face_model.n_exp + 1, face_model.n_exp, dtype=rest.exp.dtype, device=rest.exp.device)
-    vertices = face_model(rest.replace(exp=exp)).vertices  # the last row is the neutral face
+    vertices: Tensor = face_model(rest.replace(exp=exp)).vertices  # the last row is the neutral face
     return (vertices[:-1] - vertices[-1:]).permute(1, 2, 0)
 
 

@@ -133,8 +133,8 @@ def _write_mp4(
 
 def _write_gif(path: Path, pictures: Iterable[NDArray[np.uint8]], rate: float, comment: str) -> None:
     first, *others = (Image.fromarray(picture) for picture in pictures)
-    said = {"comment": comment.encode()} if comment else {}
-    first.save(path, save_all=True, append_images=others, duration=round(1000 / rate), loop=0, **said)
+    said = comment.encode() if comment else None
+    first.save(path, save_all=True, append_images=others, duration=round(1000 / rate), loop=0, comment=said)
 
 
 def _bytes(path: Path, frames: Iterable[Tensor]) -> Iterator[NDArray[np.uint8]]:

@@ -53,7 +53,7 @@ def affect_strengths(
     reach = torch.linalg.vector_norm(wanted)
     cosine = places.double() @ wanted / (distance * reach).clamp(min=1e-12)
     weight = torch.softmax((sharpness * cosine).masked_fill(~away, -torch.inf), dim=0)
-    strength = weight * reach / distance.clamp(min=1e-6)
+    strength: Tensor = weight * reach / distance.clamp(min=1e-6)
     strength = strength * (MAX_STRENGTH / strength.sum().clamp(min=MAX_STRENGTH))
     return strength.to(places)
 

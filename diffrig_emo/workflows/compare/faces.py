@@ -7,7 +7,7 @@ import hashlib
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import cv2
 import numpy as np
@@ -114,8 +114,8 @@ class Reference:
 
     def to(self, device: torch.device) -> Reference:
         """The same on a device."""
-        moved = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        return Reference(**{k: v.to(device) if isinstance(v, Tensor) else v for k, v in moved.items()})
+        fields: dict[str, Any] = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        return Reference(**{k: v.to(device) if isinstance(v, Tensor) else v for k, v in fields.items()})
 
 
 def find_faces(

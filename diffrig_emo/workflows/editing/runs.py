@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -190,7 +190,7 @@ class Run:
                     self._write_clip(f"{numbered}_{edit.name}", pictures, 12, face.path, edit.name)
 
     def _write_clip(
-        self, name: str, frames: Iterator[Tensor] | Sequence[Tensor], rate: float, source: Path, label: str
+        self, name: str, frames: Iterable[Tensor], rate: float, source: Path, label: str
     ) -> None:
         path = self.writer.output / f"{name}.{self.clip or 'mp4'}"
         write_edited_clip(path, frames, rate, self.writer.provenance(source, label))
