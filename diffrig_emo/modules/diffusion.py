@@ -356,8 +356,8 @@ class FaceDiffusion(FaceModule):
 
 def _source(batch: FaceBatch) -> FaceBatch:
     """The batch without what is wanted of it."""
-    own: Any = {name: value for name, value in batch.items() if not name.startswith("target_")}
-    return FaceBatch(**own)
+    own: FaceBatch = {k: v for k, v in batch.items() if not k.startswith("target_")}  # type: ignore[assignment]
+    return own
 
 
 def _check_edit(shares: Mapping[str, float], start: str, residual: bool) -> None:

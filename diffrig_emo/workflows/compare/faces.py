@@ -115,7 +115,8 @@ class Reference:
     def to(self, device: torch.device) -> Reference:
         """The same on a device."""
         fields: dict[str, Any] = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        return Reference(**{k: v.to(device) if isinstance(v, Tensor) else v for k, v in fields.items()})
+        moved: dict[str, Any] = {k: v.to(device) if isinstance(v, Tensor) else v for k, v in fields.items()}
+        return Reference(**moved)
 
 
 def find_faces(

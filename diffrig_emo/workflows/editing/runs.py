@@ -189,9 +189,7 @@ class Run:
                 else:
                     self._write_clip(f"{numbered}_{edit.name}", pictures, 12, face.path, edit.name)
 
-    def _write_clip(
-        self, name: str, frames: Iterable[Tensor], rate: float, source: Path, label: str
-    ) -> None:
+    def _write_clip(self, name: str, frames: Iterable[Tensor], rate: float, source: Path, label: str) -> None:
         path = self.writer.output / f"{name}.{self.clip or 'mp4'}"
         write_edited_clip(path, frames, rate, self.writer.provenance(source, label))
 
