@@ -7,7 +7,7 @@ import hashlib
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import cv2
 import numpy as np
@@ -114,8 +114,9 @@ class Reference:
 
     def to(self, device: torch.device) -> Reference:
         """The same on a device."""
-        moved = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        return Reference(**{k: v.to(device) if isinstance(v, Tensor) else v for k, v in moved.items()})
+        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        tensors: dict[str, Any] = {name: v.to(device) for name, v in values.items() if isinstance(v, Tensor)}
+        return dataclasses.replace(self, **tensors)
 
 
 def find_faces(

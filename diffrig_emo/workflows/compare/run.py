@@ -89,8 +89,7 @@ def paint_faces(
         watch.seconds |= face.seconds
         goal = faces[(number + 1) % len(faces)].goal_codes
         reconstruction, edit = _paint(face, goal, number, system, start, device, watch)
-        pictures = (_resized(picture, size) for picture in (reconstruction, edit))
-        yield Result(*pictures, codes=face.codes), watch.seconds
+        yield Result(_resized(reconstruction, size), _resized(edit, size), face.codes), watch.seconds
 
 
 def memory_of_edit(faces: Sequence[EncodedFace], system: System, start: Start, device: torch.device) -> int:
