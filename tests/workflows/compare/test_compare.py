@@ -58,6 +58,9 @@ def ran(monkeypatch):
 
 
 def test_the_command_of_the_help_compares_what_is_shipped(shipped, tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        main(["compare", "--help"])
+    assert "diffrig-emo compare --num_faces 4 --output comparison" in " ".join(capsys.readouterr().out.split())
     output = tmp_path / "comparison"
     main(["compare", "--num_faces", "3", "--output", str(output), "--steps=2"])
     assert {p.name for p in output.iterdir()} == {"report.html", "compare.json", "figures.csv", "systems"}
