@@ -114,9 +114,9 @@ class Reference:
 
     def to(self, device: torch.device) -> Reference:
         """The same on a device."""
-        fields: dict[str, Any] = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        moved: dict[str, Any] = {k: v.to(device) if isinstance(v, Tensor) else v for k, v in fields.items()}
-        return Reference(**moved)
+        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        tensors: dict[str, Any] = {name: v.to(device) for name, v in values.items() if isinstance(v, Tensor)}
+        return dataclasses.replace(self, **tensors)
 
 
 def find_faces(

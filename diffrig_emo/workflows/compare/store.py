@@ -13,7 +13,7 @@ from typing import Any
 from torch import Tensor
 
 from diffrig_emo.io.atomic import atomic_path
-from diffrig_emo.io.images import write_image
+from diffrig_emo.io.provenance import Provenance, write_edited_image
 from diffrig_emo.workflows.compare.metrics import METRICS, Result
 from diffrig_emo.workflows.compare.stopwatch import STAGES
 
@@ -47,10 +47,11 @@ def picture_path(output: Path, system: str, face: str, what: str) -> Path:
 
 
 def write_pictures(output: Path, system: str, face: str, result: Result) -> None:
-    """Keep what a system made of a face."""
+    """Keep what a system made of a face; the files say that they are AI-edited."""
     pictures: dict[str, Tensor] = {"reconstruction": result.reconstruction, "edit": result.edit}
     for what in PICTURES:
-        write_image(picture_path(output, system, face, what), pictures[what][0])
+        provenance = Provenance({"system": system, "face": face, "picture": what})
+        write_edited_image(picture_path(output, system, face, what), pictures[what][0], provenance)
 
 
 def write_run(output: Path, system: str, run: SystemRun) -> None:

@@ -21,7 +21,7 @@ from diffrig_emo.modules import FaceDiffusion, FaceEncoder
 from diffrig_emo.morphable import FLAME, FlameTexture, MorphableEncoder, SyntheticHead, SyntheticTexture
 from diffrig_emo.renderer import BufferRenderer
 from diffrig_emo.structures import FaceCodes
-from diffrig_emo.workflows.edit import buffer_bridge
+from diffrig_emo.workflows.editing.rigs import buffer_bridge
 from diffrig_emo.workflows.load import load_encoder, load_rig
 from diffrig_emo.workflows.shipped import shipped_encoder, shipped_rig
 

@@ -67,14 +67,12 @@ def compare(
     steps: int = 20,
     seed: int = 0,
 ) -> None:
-    """Compare systems on the same faces: quality with confidence intervals, paired tests, time, size and memory.
+    """Compare systems on the same faces. Example: diffrig-emo compare --num_faces 4 --output comparison.
 
+    Quality with confidence intervals, paired tests, time, parameters and memory, and a page to look at.
     Every system reconstructs every face and gives it the expression of the next one. Without systems and images, the
-    shipped rig with its encoder, the same with true codes, and editing without a rig meet on synthetic faces:
-
-        diffrig-emo compare --num_faces 4 --output comparison
-
-    Two systems on photographs:
+    shipped rig with its encoder, the same with true codes, and editing without a rig meet on synthetic faces. Two
+    systems on photographs:
 
         diffrig-emo compare --images photos --systems '{a: {rig: a.pt, encoder: DECA}, b: {rig: b.pt, encoder: EMOCA}}'
 
