@@ -72,8 +72,7 @@ def stage_two(cache: Path, stage_one: Path, guide: Path) -> FaceDiffusion:
     """The rig after stage two."""
     path = cache / "stage_two.ckpt"
     if not path.is_file():
-        steps = 75
-        options = [*quiet(cache, 0, steps, average=0.95), f"--model.init_args.initial_weights={stage_one}"]
+        options = [*quiet(cache, 0, 200, average=0.95), f"--model.init_args.initial_weights={stage_one}"]
         options.append(f"--model.init_args.encoder_weights={guide}")
         run = load_experiment("fit_beta_preservation_synthetic_64.yaml", options)
         run.trainer.fit(run.model, datamodule=run.data)
@@ -105,4 +104,4 @@ def measure(seed: int, faces: int) -> dict[str, dict[str, float]]:
 
 
 if __name__ == "__main__":
-    auto_cli(ship)
+    auto_cli(ship, as_positional=False)
