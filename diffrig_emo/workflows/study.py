@@ -306,4 +306,4 @@ def _print_table(console: Console, table: dict[str, dict[str, dict[str, float]]]
         cells = [metrics.get(name) for name in COLUMNS]
         if any(cells):
             shown.add_row(system, *("" if c is None else f"{c['mean']:.3g}±{c['std']:.1g}" for c in cells))
-    console.print(shown)
+    Console(width=max(console.width, 150)).print(shown)  # a figure cut short is none
