@@ -20,10 +20,11 @@ BLOCK = re.compile(r"(<!-- table: (\S+) \| ([^\n]+) -->\n).*?(<!-- end -->)", fl
 
 
 def table(figures: dict[str, dict[str, Any]], columns: list[str]) -> str:
-    """A Markdown table: a row per system, `mean ± std` per column; what a row lacks stays empty."""
+    """A Markdown table: a row per system, `mean ± std` per column; what a row lacks stays empty, rows without any are left out."""
     head = ["", *(c.replace("_", " ") for c in columns)]
     lines = [head, ["---", *("--:" for _ in columns)]]
-    lines += [[f"`{name}`", *(cell(row.get(c)) for c in columns)] for name, row in figures.items()]
+    shown = {name: row for name, row in figures.items() if any(row.get(c) is not None for c in columns)}
+    lines += [[f"`{name}`", *(cell(row.get(c)) for c in columns)] for name, row in shown.items()]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
