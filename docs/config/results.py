@@ -20,7 +20,7 @@ BLOCK = re.compile(r"(<!-- table: (\S+) \| ([^\n]+) -->\n).*?(<!-- end -->)", fl
 
 
 def table(figures: dict[str, dict[str, Any]], columns: list[str]) -> str:
-    """A Markdown table: a row per system, `mean ± std` per column; what a row lacks stays empty, rows without any are left out."""
+    """A Markdown table: a row per system that has any of the columns, `mean ± std` per column."""
     head = ["", *(c.replace("_", " ") for c in columns)]
     lines = [head, ["---", *("--:" for _ in columns)]]
     shown = {name: row for name, row in figures.items() if any(row.get(c) is not None for c in columns)}
