@@ -41,6 +41,7 @@ def changing(own: Conditioning, wanted: Conditioning, sharpness: float = 10.0) -
         ValueError: when there are no spatial conditions.
 
     Example:
+        >>> import torch
         >>> own = Conditioning(spatial=torch.zeros(1, 1, 16, 16))
         >>> wanted = Conditioning(spatial=torch.zeros(1, 1, 16, 16).index_fill(3, torch.tensor([0, 1]), 1.0))
         >>> [round(value, 2) for value in changing(own, wanted)[0, 0, 8, :5].tolist()]

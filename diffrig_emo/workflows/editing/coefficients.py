@@ -90,7 +90,7 @@ def parse_coefficient(text: str, option: str, codes: FaceCodes, names: Mapping[s
         >>> parse_coefficient("jaw_opn=1", "set", codes, ALIASES)
         Traceback (most recent call last):
             ...
-        ValueError: set: 'jaw_opn' is no coefficient; did you mean jaw_open?
+        ValueError: set: 'jaw_opn' is no coefficient; did you mean jaw_open or jaw_side?
     """
     found = _FORM.match(text)
     if found is None:
