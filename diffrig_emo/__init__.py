@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         AlbumDataModule,
         CombinedDataModule,
         FFHQDataModule,
+        SemanticCodesDataModule,
         SyntheticFacesDataModule,
     )
     from diffrig_emo.diffusion import ConditionedUNet, ddim_invert, ddim_sample, dpm_solver_sample
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
         FaceEncoder,
         FaceRenderer,
         GlobalEncoder,
+        LatentPrior,
+        SemanticClassifier,
     )
     from diffrig_emo.morphable import (
         DECA,
@@ -56,6 +59,7 @@ _ROOMS = {
         "AlbumDataModule",
         "CombinedDataModule",
         "FFHQDataModule",
+        "SemanticCodesDataModule",
         "SyntheticFacesDataModule",
     ),
     "modules": (
@@ -65,6 +69,8 @@ _ROOMS = {
         "FaceEncoder",
         "FaceRenderer",
         "GlobalEncoder",
+        "LatentPrior",
+        "SemanticClassifier",
     ),
 }
 _ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}
@@ -92,7 +98,10 @@ __all__ = [
     "FaceRenderer",
     "FlameTexture",
     "GlobalEncoder",
+    "LatentPrior",
     "PhysicalBuffers",
+    "SemanticClassifier",
+    "SemanticCodesDataModule",
     "SyntheticFaces",
     "SyntheticFacesDataModule",
     "SyntheticHead",

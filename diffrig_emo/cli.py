@@ -21,7 +21,17 @@ Photographs
   prepare   --images --output     find the faces of a folder, keep their codes in one file
   edit      --emotion happy       give faces another expression, pose, light or look: photographs, clips
   mesh      --source --output     a face in 3D, with its texture, before and after an edit
+  sweep     --output              what steps, sampler, strength, eta and guidance of an edit cost and bring
   compare   --systems --images    systems on the same faces: quality, paired tests, time, a page to look at
+
+Diffusion autoencoders
+  diffae    --attribute --output  a photograph with more or less of an attribute, also in 3D
+  diffae-interpolate --output     the way from one face to another
+  diffae-sample      --output     faces of people who do not exist
+
+Emotions by label, in latent space
+  emotion-study   --rig RUN       accuracy and quality of every emotion, beside the published table
+  invert-emotions --rig RUN       inverted latents of labelled faces, for finetuning
 
 People's opinion
   user-study-build    --systems   a page that asks which pictures look real, like the person, happy
@@ -40,12 +50,18 @@ VERBS = {
     "compare": "diffrig_emo.workflows.compare.verb",
     "convert": "diffrig_emo.workflows.convert",
     "demo": "diffrig_emo.workflows.demo",
+    "diffae": "diffrig_emo.workflows.diffae",
+    "diffae-interpolate": "diffrig_emo.workflows.diffae_interpolate",
+    "diffae-sample": "diffrig_emo.workflows.diffae_sample",
     "doctor": "diffrig_emo.workflows.doctor",
     "edit": "diffrig_emo.workflows.edit",
+    "emotion-study": "diffrig_emo.workflows.emotion.study",
     "import-lmdb": "diffrig_emo.workflows.import_lmdb",
+    "invert-emotions": "diffrig_emo.workflows.emotion.invert",
     "mesh": "diffrig_emo.workflows.mesh",
     "prepare": "diffrig_emo.workflows.prepare",
     "study": "diffrig_emo.workflows.study",
+    "sweep": "diffrig_emo.workflows.sweep",
     "user-study-analyse": "diffrig_emo.workflows.user_study.analyse",
     "user-study-build": "diffrig_emo.workflows.user_study.build",
 }
@@ -54,7 +70,7 @@ VERBS = {
 REPEATED = {"edit": ("--set", "--add", "--region")}
 """Options of a verb that may be given several times; jsonargparse spells that `--set+`."""
 
-SWITCHES = {"edit": ("--paste", "--all_faces", "--residual", "--blend")}
+SWITCHES = {"edit": ("--paste", "--all_faces", "--residual", "--blend"), "sweep": ("--fresh",)}
 """Options of a verb that need no `true`."""
 
 

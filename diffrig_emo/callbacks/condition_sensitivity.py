@@ -13,7 +13,6 @@ from torch import Tensor
 
 from diffrig_emo.callbacks.diffusion_module import DiffusionModule, as_diffusion
 from diffrig_emo.structures import Conditioning
-from diffrig_emo.transforms.ranges import to_signed
 
 
 class ConditionSensitivity(Callback):
@@ -86,7 +85,7 @@ def sensitivity(
     """
     swapped = _swapped(conditioning)
     changes: dict[str, list[float]] = {name: [] for name in swapped}
-    x_0 = to_signed(image)
+    x_0 = module.encode(image)
     eps = torch.randn(x_0.shape, generator=torch.Generator().manual_seed(0)).to(x_0)
     for quarter in (1, 2, 3):
         t = torch.full((len(x_0),), module.schedule.num_steps * quarter // 4, device=x_0.device)

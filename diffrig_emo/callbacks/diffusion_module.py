@@ -23,6 +23,9 @@ class DiffusionModule(Protocol):
     def condition(self, batch: FaceBatch) -> Conditioning:
         """Conditions of a batch."""
 
+    def encode(self, image: Tensor) -> Tensor:
+        """What the denoiser works on."""
+
     def invert(self, image: Tensor, conditioning: Conditioning) -> Tensor:
         """Latents of pictures."""
 
@@ -39,7 +42,7 @@ def as_diffusion(module: L.LightningModule, callback: Any) -> DiffusionModule:
     Raises:
         ValueError: when it is another one, naming the callback.
     """
-    lacking = [name for name in ("condition", "invert", "sample", "edit") if not hasattr(module, name)]
+    lacking = [name for name in ("condition", "encode", "invert", "sample", "edit") if not hasattr(module, name)]
     if lacking:
         raise ValueError(
             f"{type(callback).__name__}: expected a FaceDiffusion, got a {type(module).__name__}, which has no "

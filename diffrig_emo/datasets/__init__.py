@@ -5,6 +5,7 @@ from diffrig_emo.datasets.album import Album
 from diffrig_emo.datasets.combined import CombinedFaces
 from diffrig_emo.datasets.diffusionrig_lmdb import DiffusionRigLMDB
 from diffrig_emo.datasets.ffhq import FFHQ
+from diffrig_emo.datasets.inverted_faces import InvertedFaces, write_inverted_faces
 from diffrig_emo.datasets.sampling import BalancedSampler, ShuffledSampler
 from diffrig_emo.datasets.store import CodeStore
 from diffrig_emo.datasets.store_lock import StoreLockedError
@@ -19,8 +20,10 @@ __all__ = [
     "CodeStore",
     "CombinedFaces",
     "DiffusionRigLMDB",
+    "InvertedFaces",
     "ShuffledSampler",
     "StoreLockedError",
     "StoreWriter",
     "merge",
+    "write_inverted_faces",
 ]

@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from diffrig_emo.diffusion.diffae_kinds import describe_file
 from diffrig_emo.diffusion.recognition import RecognisedUNet, UnrecognisedError, channel_mult, recognise_unet
 from diffrig_emo.diffusion.semantic_encoder import SemanticEncoder
 from diffrig_emo.diffusion.state_dicts import export_diffae, load_diffae
@@ -20,6 +21,7 @@ from diffrig_emo.io.checkpoints import read_weights
 _ATTENDED = 16
 """Side in pixels of the feature maps with attention, in every official size."""
 
+_GIVE = "give an `*_autoenc/last.ckpt` of Diffusion Autoencoders"
 _BESIDE = ("model.", "x_T", "conds_mean", "conds_std", "latent_net.", "ema_model.latent_net.")
 """What official files hold beside the averaged autoencoder: raw weights, a noise for their log, the latent prior."""
 
@@ -184,31 +186,13 @@ def _read_official(path: Path) -> dict[str, Tensor]:
     content = read_weights(path)
     state = content.get("state_dict", content)
     if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise ValueError(f"{path}: expected a diffusion autoencoder, got {_describe(content)}")
+        raise ValueError(f"{path}: expected a diffusion autoencoder, got {describe_file(content, _GIVE)}")
     official = {n.removeprefix("ema_model."): tensor for n, tensor in state.items() if not n.startswith(_BESIDE)}
     if "time_embed.time_embed.0.weight" not in official or "encoder.input_blocks.0.0.weight" not in official:
-        raise ValueError(f"{path}: expected a diffusion autoencoder, got {_describe(content)}")
+        raise ValueError(f"{path}: expected a diffusion autoencoder, got {describe_file(content, _GIVE)}")
     # Copies, because these tensors are still the file's own bytes, which somebody may overwrite.
     return {name: tensor.to(torch.float32, copy=True) for name, tensor in official.items()}
 
 
 def _guided_name(name: str) -> str:
     return name.replace("time_embed.time_embed.", "time_embed.", 1)
-
-
-def _describe(content: Mapping[Any, Any]) -> str:
-    """What another file is, and what to give instead."""
-    state = content.get("state_dict", content)
-    names = {str(name).removeprefix("ema_model.") for name in (state if isinstance(state, Mapping) else content)}
-    give = "give an `*_autoenc/last.ckpt` of Diffusion Autoencoders"
-    if "classifier.weight" in names:
-        return f"its classifier, which holds no network; {give}"
-    if "conds" in names:
-        return f"its codes of a data set (`latent.pkl`); {give}"
-    if "time_embed.0.weight" in names:
-        return f"its plain DDIM, which has no encoder; {give}"
-    if any(name.startswith("denoisingUNet.") for name in names):
-        return f"DiffusionRig's model, which `read_diffusionrig` reads; {give}"
-    if any(name.startswith("denoiser.") for name in names):
-        return "a checkpoint of ours; load it with `load_from_checkpoint` of its module"
-    return f"a file without `ema_model.encoder.*` ({len(names)} entries: {', '.join(sorted(names)[:4])}, ...); {give}"

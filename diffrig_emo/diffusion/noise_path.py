@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import torch
@@ -50,6 +50,12 @@ class NoisePath:
     """How random DDIM is, 0 to 1."""
     strength: float = 1.0
     """How far up, as a share of the schedule, 0 < strength <= 1."""
+    encode: Callable[[Tensor], Tensor] = to_signed
+    """What the denoiser works on, of pictures in [0, 1]."""
+    decode: Callable[[Tensor], Tensor] = lambda x_0: to_unit(x_0).clamp(0, 1)
+    """Pictures in [0, 1] of what the denoiser works on."""
+    clip: bool = True
+    """Whether what it works on lies in [-1, 1]; latents do not."""
 
     def __post_init__(self) -> None:
         if self.sampler not in ("ddim", "dpm"):
@@ -77,12 +83,13 @@ class NoisePath:
         Returns:
             x_T, pure noise as far as the denoiser knows; with a strength below 1, x_t of the last step.
         """
-        x_0, steps, end = to_signed(image), self.steps, 0.0
+        x_0, steps, end = self.encode(image), self.steps, 0.0
         if self.strength < 1:
             if len(steps) == 1:  # DDIM's inversion takes pictures to be at the first step already
                 return x_0
             end, steps = float(self.schedule.alphas_cumprod[steps[-1]]), steps[:-1]
-        return ddim_invert(denoiser, x_0, self.schedule, steps, prediction_type=self.prediction_type, end=end)
+        kind = self.prediction_type
+        return ddim_invert(denoiser, x_0, self.schedule, steps, prediction_type=kind, clip=self.clip, end=end)
 
     def loosened(
         self,
@@ -102,7 +109,7 @@ class NoisePath:
         """
         if self.strength == 1:
             return hold * x_t
-        share = math.sqrt(self.schedule.alphas_cumprod[self.steps[-1]]) * to_signed(image)
+        share = math.sqrt(self.schedule.alphas_cumprod[self.steps[-1]]) * self.encode(image)
         return share + hold * (x_t - share)
 
     def noised(
@@ -120,7 +127,7 @@ class NoisePath:
         if self.strength == 1:
             return noise
         t = torch.full((len(image),), self.steps[-1], device=image.device)
-        return self.schedule.add_noise(to_signed(image), noise, t)
+        return self.schedule.add_noise(self.encode(image), noise, t)
 
     def paint(
         self, denoiser: Denoiser, x_t: Float[Tensor, "batch 3 height width"], draws: Generators | None = None
@@ -135,9 +142,16 @@ class NoisePath:
         kind = self.prediction_type
         if self.sampler == "dpm":
             grid = log_snr_timesteps(len(self.steps), self.schedule, self.steps[-1])
-            x_0 = dpm_solver_sample(denoiser, x_t, self.schedule, grid, prediction_type=kind)
+            x_0 = dpm_solver_sample(denoiser, x_t, self.schedule, grid, prediction_type=kind, clip=self.clip)
         else:
             x_0 = ddim_sample(
-                denoiser, x_t, self.schedule, self.steps, prediction_type=kind, eta=self.eta, generator=draws
+                denoiser,
+                x_t,
+                self.schedule,
+                self.steps,
+                prediction_type=kind,
+                eta=self.eta,
+                clip=self.clip,
+                generator=draws,
             )
-        return to_unit(x_0).clamp(0, 1)
+        return self.decode(x_0)

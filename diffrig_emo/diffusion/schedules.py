@@ -19,7 +19,14 @@ from torch import Tensor
 from diffrig_emo.diffusion.prediction import prediction_target, to_eps, to_x_0
 from diffrig_emo.losses.functional import PredictionType
 
-__all__ = ["CosineSchedule", "LinearSchedule", "NoiseSchedule", "PredictionType", "ScaledLinearSchedule"]
+__all__ = [
+    "ConstantSchedule",
+    "CosineSchedule",
+    "LinearSchedule",
+    "NoiseSchedule",
+    "PredictionType",
+    "ScaledLinearSchedule",
+]
 
 
 class NoiseSchedule:
@@ -161,6 +168,22 @@ class LinearSchedule(NoiseSchedule):
         super().__init__(
             torch.linspace(scale * beta_start, scale * beta_end, num_steps, dtype=torch.float64, device="cpu")
         )
+
+
+class ConstantSchedule(NoiseSchedule):
+    """All betas alike: the schedule of Diffusion Autoencoders' latent prior (Preechakul et al. 2022, appendix A).
+
+    Args:
+        num_steps: number of training steps.
+        beta: each beta.
+
+    Example:
+        >>> [round(a, 6) for a in ConstantSchedule().alphas_cumprod[[0, 499, 999]].tolist()]
+        [0.992, 0.018023, 0.000325]
+    """
+
+    def __init__(self, num_steps: int = 1000, beta: float = 0.008) -> None:
+        super().__init__(torch.full((_checked(num_steps),), beta, dtype=torch.float64, device="cpu"))
 
 
 class ScaledLinearSchedule(NoiseSchedule):

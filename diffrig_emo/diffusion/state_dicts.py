@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from torch import Tensor, nn
 
 from diffrig_emo.diffusion.global_encoder import ResNetGlobalEncoder
+from diffrig_emo.diffusion.latent_mlp import LatentMLP
 from diffrig_emo.diffusion.semantic_encoder import SemanticEncoder
 from diffrig_emo.diffusion.unet import ConditionedUNet
 
@@ -86,6 +87,59 @@ def load_diffae(official: Mapping[str, Tensor], unet: ConditionedUNet, encoder: 
     """
     components = {"encoder": "encoder.", "UNet": ""}
     _load(official, {"unet": unet, "encoder": encoder}, diffae_names(unet, encoder), components)
+
+
+def load_diffae_encoder(official: Mapping[str, Tensor], encoder: SemanticEncoder) -> None:
+    """Copy the official semantic encoder alone; nothing of it may be left over on either side.
+
+    Args:
+        official: the `encoder.*` of the bare network.
+        encoder: an encoder of the checkpoint's size.
+
+    Raises:
+        ValueError: when names are missing or left over, or a tensor has another shape; nothing is then changed.
+    """
+    theirs = encoder.state_dict()
+    names = {f"encoder.{name}": f"encoder.{guided_diffusion_name(name, theirs)}" for name in theirs}
+    _load(official, {"encoder": encoder}, names, {"encoder": "encoder."})
+
+
+def load_diffae_prior(official: Mapping[str, Tensor], network: LatentMLP) -> None:
+    """Copy the official latent prior into our network; nothing may be left over on either side.
+
+    The scales by time are in the file under two names, `linear_emb` and `cond_layers.1`, which are one tensor there.
+    Where somebody made them differ, the latter counts, as in the original.
+
+    Args:
+        official: its `latent_net.*`, without that prefix.
+        network: a network of the checkpoint's size.
+
+    Raises:
+        ValueError: when names are missing or left over, or a tensor has another shape; nothing is then changed.
+    """
+    aliases = {n: n.replace(".linear_emb.", ".cond_layers.1.") for n in official if ".linear_emb." in n}
+    lacking = sorted(twin for twin in aliases.values() if twin not in official)
+    if lacking:
+        raise ValueError(
+            f"the checkpoint does not fit these modules: latent prior: {len(lacking)} missing ({lacking[0]})"
+        )
+    official = {name: tensor for name, tensor in official.items() if name not in aliases}
+    _load(official, {"prior": network}, latent_prior_names(network), {"latent prior": ""})
+
+
+def latent_prior_names(network: LatentMLP) -> dict[str, str]:
+    """Official name of each of our tensors, ours being prefixed by `prior.`."""
+    renamed = {
+        "time_embed.linear1": "time_embed.0",
+        "time_embed.linear2": "time_embed.2",
+        "head": f"layers.{len(network.layers)}.linear",
+    }
+    names = {}
+    for name in network.state_dict():
+        module, _, leaf = name.rpartition(".")
+        theirs = renamed.get(module, module.replace(".time", ".cond_layers.1"))
+        names[f"prior.{name}"] = f"{theirs}.{leaf}"
+    return names
 
 
 def export_diffae(unet: ConditionedUNet, encoder: SemanticEncoder) -> dict[str, Tensor]:

@@ -18,6 +18,7 @@ from diffrig_emo.conditioning.expression_code import ExpressionCodeConditioner
 from diffrig_emo.conditioning.expression_subspace import ExpressionSubspace
 from diffrig_emo.conditioning.global_code import GlobalCodeConditioner
 from diffrig_emo.conditioning.semantic_code import ExpressiveSemanticConditioner, SemanticCodeConditioner
+from diffrig_emo.diffusion.autoencoder import Autoencoder
 from diffrig_emo.diffusion.diffae_files import read_diffae
 from diffrig_emo.diffusion.diffusionrig_files import read_diffusionrig
 from diffrig_emo.diffusion.editing import changing, released
@@ -29,6 +30,7 @@ from diffrig_emo.diffusion.samplers import Denoiser
 from diffrig_emo.diffusion.schedules import LinearSchedule, NoiseSchedule, PredictionType
 from diffrig_emo.diffusion.timesteps import even_timesteps, strided_timesteps
 from diffrig_emo.diffusion.unet import VectorModulation
+from diffrig_emo.io.checkpoints import load_part
 from diffrig_emo.losses.diffusion import LossWeighting, P2Weighting
 from diffrig_emo.losses.functional import denoising_loss
 from diffrig_emo.modules.base import FaceModule
@@ -36,7 +38,7 @@ from diffrig_emo.modules.initial_weights import NOISE_LEVELS, load_initial_weigh
 from diffrig_emo.morphable.base import FaceModel, TextureModel
 from diffrig_emo.renderer.buffers import BufferRenderer
 from diffrig_emo.structures import Conditioning, FaceBatch, FaceCodes
-from diffrig_emo.transforms.ranges import to_signed
+from diffrig_emo.transforms.ranges import to_signed, to_unit
 
 
 class FaceDiffusion(FaceModule):
@@ -44,6 +46,9 @@ class FaceDiffusion(FaceModule):
 
     DiffusionRig, DiffusionRig-EMO, Diffusion Autoencoders and what you build yourself differ in the
     conditioners and losses given here, in nothing else.
+
+    With an autoencoder it is a latent diffusion model (Rombach et al. 2022): the denoiser then sees latents, and all
+    that is called x or noise here has their shape.
 
     Args:
         denoiser: network (x_t, t, Conditioning) -> prediction, such as `ConditionedUNet`.
@@ -56,14 +61,19 @@ class FaceDiffusion(FaceModule):
             the same network, conditions, schedule and prediction. A model restored from its own checkpoint needs it no
             more.
         adapter: train low-rank adapters of the denoiser instead of its weights; they join it after `initial_weights`.
+        autoencoder: makes latents of pictures and pictures of latents, such as `VQNetwork`; frozen, in eval mode.
+            None: the denoiser sees pictures.
+        autoencoder_weights: checkpoint of the `VQAutoencoder` that trained it. A model restored from its own checkpoint
+            needs it no more.
+        latent_scale: factor of latents before they meet noise; None brings them to a spread of 1.
         optimizer: optimizer factory.
         lr_scheduler: learning-rate scheduler factory, stepped once per optimizer step; None keeps the rate.
         seed: with step and rank fixes the randomness of training; with the face's index, that of sampling.
 
     Raises:
-        FileNotFoundError: when `initial_weights` does not exist.
-        ValueError: when `initial_weights` is damaged or of another config, which is named; or a target of the adapter
-            is no layer of the denoiser.
+        FileNotFoundError: when `initial_weights` or `autoencoder_weights` does not exist.
+        ValueError: when `initial_weights` or `autoencoder_weights` is damaged or of another config, which is named; a
+            target of the adapter is no layer of the denoiser; or `latent_scale` is not positive.
     """
 
     def __init__(
@@ -76,6 +86,9 @@ class FaceDiffusion(FaceModule):
         num_inference_steps: int = 20,
         initial_weights: str | None = None,
         adapter: LowRankAdapter | None = None,
+        autoencoder: Autoencoder | None = None,
+        autoencoder_weights: str | None = None,
+        latent_scale: float | None = 1.0,
         optimizer: OptimizerCallable = torch.optim.Adam,
         lr_scheduler: LRSchedulerCallable | None = None,
         seed: int = 0,
@@ -89,6 +102,14 @@ class FaceDiffusion(FaceModule):
         self.weighting = weighting
         self.timesteps = even_timesteps(num_inference_steps, schedule.num_steps)
         """Steps that sampling and inverting visit, ascending; another grid may take its place."""
+        if latent_scale is not None and latent_scale <= 0:
+            raise ValueError(f"latent_scale: expected a positive number, or None, got {latent_scale}")
+        self.latent_scale = latent_scale
+        self.autoencoder = None if autoencoder is None else autoencoder.requires_grad_(False).eval()
+        if autoencoder_weights is not None:
+            if autoencoder is None:
+                raise ValueError("autoencoder_weights: there is no autoencoder to give them to; give `autoencoder` too")
+            load_part(autoencoder, autoencoder_weights, "network", "autoencoder_weights")
         if initial_weights is not None:
             load_initial_weights(initial_weights, self, self.hparams, schedule)
         if adapter is not None:
@@ -142,6 +163,27 @@ class FaceDiffusion(FaceModule):
         model.timesteps = strided_timesteps(20, model.schedule.num_steps)  # "ddim20"
         return model
 
+    def train(self, mode: bool = True) -> Self:
+        """The autoencoder stays in eval mode."""
+        super().train(mode)
+        if self.autoencoder is not None:
+            self.autoencoder.eval()
+        return self
+
+    def encode(self, image: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch channels h w"]:
+        """What the denoiser works on, of pictures in [0, 1]: themselves in [-1, 1], or their scaled latents."""
+        if self.autoencoder is None:
+            return to_signed(image)
+        with torch.no_grad():
+            latent = self.autoencoder.encode(to_signed(image)).to(image.dtype)  # in lower precision under autocast
+            return latent * self._scale(self.autoencoder)
+
+    def decode(self, x_0: Float[Tensor, "batch channels h w"]) -> Float[Tensor, "batch 3 height width"]:
+        """Pictures in [0, 1] of what the denoiser works on; gradients reach it."""
+        if self.autoencoder is not None:
+            x_0 = self.autoencoder.decode(x_0 / self._scale(self.autoencoder)).to(x_0.dtype)
+        return to_unit(x_0).clamp(0, 1)
+
     def forward(
         self, x_t: Float[Tensor, "batch 3 height width"], t: Int[Tensor, " batch"], conditioning: Conditioning
     ) -> Float[Tensor, "batch 3 height width"]:
@@ -163,7 +205,7 @@ class FaceDiffusion(FaceModule):
             t: timestep of each face.
             eps: standard normal noise.
         """
-        x_0 = to_signed(batch["image"])
+        x_0 = self.encode(batch["image"])
         x_t = self.schedule.add_noise(x_0, eps, t)
         prediction = self(x_t, t, self.condition(batch))
         target = self.schedule.target(x_0, eps, t, self.prediction_type)
@@ -178,7 +220,9 @@ class FaceDiffusion(FaceModule):
         """
         image = batch["image"]
         n = image.shape[0]
-        loss = self.denoising_loss(batch, self._timesteps(n), torch.randn_like(image)).mean()
+        t = self._timesteps(n)
+        eps = torch.randn(n, *self._shape(image), dtype=image.dtype, device=image.device)
+        loss = self.denoising_loss(batch, t, eps).mean()
         self.log("train/loss", loss, prog_bar=True, batch_size=n)
         return loss
 
@@ -200,7 +244,8 @@ class FaceDiffusion(FaceModule):
         checkpoint[NOISE_LEVELS] = self.schedule.alphas_cumprod
         stored = checkpoint.get(self.CHECKPOINT_HYPER_PARAMS_KEY)
         if stored:
-            checkpoint[self.CHECKPOINT_HYPER_PARAMS_KEY] = {**stored, "initial_weights": None}
+            earlier = {name: None for name in ("initial_weights", "autoencoder_weights") if name in stored}
+            checkpoint[self.CHECKPOINT_HYPER_PARAMS_KEY] = {**stored, **earlier}
 
     @torch.no_grad()
     def sample(
@@ -320,7 +365,17 @@ class FaceDiffusion(FaceModule):
         return classifier_free_guidance(self._bind(conditioning), self._bind(nothing), guidance_scale)
 
     def _path(self, sampler: Sampler = "ddim", eta: float = 0.0, strength: float = 1.0) -> NoisePath:
-        return NoisePath(self.schedule, self.timesteps, self.prediction_type, sampler, eta, strength)
+        return NoisePath(
+            self.schedule,
+            self.timesteps,
+            self.prediction_type,
+            sampler,
+            eta,
+            strength,
+            encode=self.encode,
+            decode=self.decode,
+            clip=self.autoencoder is None,
+        )
 
     def _target(self, batch: FaceBatch, codes: FaceCodes | None, donor: Tensor | None) -> FaceBatch:
         """The batch as it is wanted."""
@@ -341,10 +396,20 @@ class FaceDiffusion(FaceModule):
             )
         generators = face_generators(self.seed, batch["index"])
         image = batch["image"]
-        return draw_noise(image.shape, generators).to(image), generators
+        return draw_noise((len(image), *self._shape(image)), generators).to(image), generators
 
     def _noise(self, batch: FaceBatch) -> Tensor:
         return self._draws(batch)[0]
+
+    def _shape(self, image: Tensor) -> tuple[int, ...]:
+        """Channels, height and width of what the denoiser sees."""
+        if self.autoencoder is None:
+            return tuple(image.shape[1:])
+        height, width = (side // self.autoencoder.factor for side in image.shape[-2:])
+        return self.autoencoder.latent_channels, height, width
+
+    def _scale(self, autoencoder: Autoencoder) -> Tensor | float:
+        return 1 / autoencoder.spread if self.latent_scale is None else self.latent_scale
 
     def _fixed_loss(self, batch: FaceBatch, stage: str) -> Tensor:
         # The golden ratio spreads the timesteps of consecutive faces evenly over the schedule.

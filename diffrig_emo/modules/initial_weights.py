@@ -18,7 +18,7 @@ from diffrig_emo.io.checkpoints import read_weights
 NOISE_LEVELS = "alphas_cumprod"
 """Where a checkpoint of `FaceDiffusion` keeps the table of its schedule, which no other stage may exchange."""
 
-PARTS = ("denoiser", "conditioners")
+PARTS = ("denoiser", "conditioners", "autoencoder")
 """Parts of a `FaceDiffusion` whose weights are taken over."""
 
 # Settings in which stages may differ: they change neither the meaning of a weight nor that of a condition.
@@ -31,12 +31,12 @@ _FREE = frozenset(
 def load_initial_weights(
     path: str | Path, rig: nn.Module, settings: Mapping[str, Any], schedule: NoiseSchedule
 ) -> None:
-    """Copy an earlier stage's denoiser and conditioners into a rig.
+    """Copy an earlier stage's denoiser, conditioners and autoencoder into a rig.
 
     Args:
         path: a Lightning checkpoint of a `FaceDiffusion`, whose averaged weights are taken where it has them; the same
             tensors as `.safetensors`; or DiffusionRig's own model file.
-        rig: the rig, with the parts `denoiser` and `conditioners`.
+        rig: the rig, with the parts `denoiser`, `conditioners` and, of a latent model, `autoencoder`.
         settings: the rig's hyperparameters, compared with the checkpoint's as far as both tell them.
         schedule: the rig's noise schedule, likewise.
 
@@ -80,7 +80,7 @@ def load_initial_weights(
 
 def _differing_settings(theirs: Any, ours: Any) -> Iterator[str]:
     """Mismatches of what both tell of the network, the conditions, the prediction and the schedule."""
-    for name in ("prediction_type", "schedule", *PARTS):
+    for name in ("prediction_type", "schedule", "latent_scale", *PARTS):
         if name in theirs and name in ours:
             yield from _differences(name, theirs[name], ours[name])
 

@@ -33,10 +33,14 @@ class FaceBatch(TypedDict, total=False):
     """Valence and arousal wanted after an edit, in [-1, 1]; NaN keeps the face's own."""
     target_image: Float[Tensor, "batch 3 height width"]
     """Pictures whose expression is wanted after an edit, RGB in [0, 1]."""
+    latent: Float[Tensor, "batch channels h w"]
+    """Inverted latent of the picture; absent where it is found when needed."""
     label: Int[Tensor, " batch"]
     """AffectNet emotion 0..7 (neutral, happy, sad, surprise, fear, disgust, anger, contempt); -1 unknown."""
     va: Float[Tensor, "batch 2"]
     """Valence and arousal in [-1, 1]; NaN unknown."""
+    semantic: Float[Tensor, "batch dim"]
+    """Semantic code of the picture, as its encoder gives it; not normalised."""
     landmarks: Float[Tensor, "batch 68 2"]
     """Pixels of `image`, integers at pixel centres; NaN unknown."""
     path: list[str]

@@ -68,7 +68,7 @@ class FaceCLI(LightningCLI):
             except (FileNotFoundError, ValueError) as error:
                 raise SystemExit(f"diffrig-emo {verb}: {error}") from error
             settings = (self.config[verb].get("model") or {}).get("init_args") or {}
-            for name in ("initial_weights", "encoder_weights"):
+            for name in ("initial_weights", "encoder_weights", "autoencoder_weights"):
                 if settings.get(name) is not None:  # the checkpoint's are later, and the earlier file may be gone
                     settings[name] = None
 

@@ -100,7 +100,8 @@ def _description(config: Path) -> str:
     content = yaml.safe_load(config.read_text(encoding="utf-8"))
     if not isinstance(content.get("model"), dict):
         return str(config)  # not resolved: it names pieces that lie beside it
-    content["model"].get("init_args", {}).pop("initial_weights", None)  # the checkpoint's weights are later
+    for name in ("initial_weights", "autoencoder_weights"):  # the checkpoint's weights are later
+        content["model"].get("init_args", {}).pop(name, None)
     description: str = yaml.safe_dump(
         {key: content[key] for key in ("seed_everything", "trainer", "model", "data") if key in content}
     )

@@ -35,11 +35,13 @@ def cell(value: Any) -> str:
     if not isinstance(value, dict):
         return digits(value)
     shown = digits(value["mean"])
-    return shown if value["n"] < 2 else f"{shown} ± {digits(value['std'])}"
+    return shown if value["n"] < 2 else f"{shown} ± {digits(value['std'], powers=False)}"
 
 
-def digits(value: float) -> str:
-    """Two decimals from ten on, three below."""
+def digits(value: float, powers: bool = True) -> str:
+    """Two decimals from ten on, three below, and with `powers` a power of ten where those would all be zero."""
+    if powers and 0 < abs(value) < 0.0005:
+        return f"{value:.1e}"
     return f"{value:.2f}" if abs(value) >= 10 else f"{value:.3f}"
 
 

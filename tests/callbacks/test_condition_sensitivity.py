@@ -9,6 +9,7 @@ from lightning import LightningModule
 from diffrig_emo.callbacks import ConditionSensitivity
 from diffrig_emo.callbacks.condition_sensitivity import sensitivity
 from diffrig_emo.structures import Conditioning
+from diffrig_emo.transforms.ranges import to_signed
 from tests.fakes import FakeFacesDataModule
 
 
@@ -17,6 +18,7 @@ class Sum:
 
     def __init__(self, schedule):
         self.schedule = schedule
+        self.encode = to_signed
 
     def __call__(self, x_t, t, conditioning):
         return conditioning.spatial + 2 * conditioning.vectors["used"][:, :, None, None]

@@ -28,3 +28,4 @@ def test_a_table_has_means_deviations_and_gaps(results):
     assert results.table(figures, ["x", "y"]) == (
         "|  | x | y |\n| --- | --: | --: |\n| `a` | 12.35 ± 0.500 |  |\n| `b` |  | 0.250 |\n"
     )
+    assert [results.digits(value) for value in (6.07e-5, 0.0, 0.001)] == ["6.1e-05", "0.000", "0.001"]

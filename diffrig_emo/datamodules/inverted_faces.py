@@ -1,0 +1,35 @@
+"""Faces with inverted latents in batches."""
+
+from __future__ import annotations
+
+from torch.utils.data import Subset
+
+from diffrig_emo.datamodules.base import FaceDataModule
+from diffrig_emo.datasets.inverted_faces import InvertedFaces
+
+
+class InvertedFacesDataModule(FaceDataModule):
+    """What `diffrig-emo invert-emotions` wrote, for `EmotionFinetuning`; the last faces validate, test and predict.
+
+    Args:
+        path: the file.
+        num_val: faces that are held out.
+        batch_size: faces per batch and process.
+        num_workers: loading processes.
+        seed: fixes the order of training.
+
+    Raises:
+        FileNotFoundError: when there is no such file, before training starts.
+        ValueError: when it is another file, or has no faces left to train on.
+    """
+
+    def __init__(self, path: str, num_val: int = 100, batch_size: int = 4, num_workers: int = 0, seed: int = 0) -> None:
+        super().__init__(batch_size, num_workers, seed)
+        faces = InvertedFaces(path)
+        if not 1 <= num_val < len(faces):
+            raise ValueError(f"num_val: expected 1 to {len(faces) - 1}, {path} having {len(faces)}, got {num_val}")
+        self.last_step = faces.last_step
+        """Step of the schedule that the latents are at."""
+        held = range(len(faces) - num_val, len(faces))
+        self.train_dataset = Subset(faces, range(len(faces) - num_val))
+        self.val_dataset = self.test_dataset = self.predict_dataset = Subset(faces, held)

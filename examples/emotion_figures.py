@@ -1,0 +1,138 @@
+"""Train every stage of the latent emotion model on synthetic faces, and measure it: `docs/results/emotion.json`.
+
+    python examples/emotion_figures.py --output emotion_figures
+
+Photographs are made once for all stages. What lies in the output folder is not trained again, so a run that was
+stopped goes on with the stage that it was at.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import lightning as L
+from jsonargparse import auto_cli
+
+from diffrig_emo.datamodules import SyntheticFacesDataModule
+from diffrig_emo.io.atomic import atomic_path
+from diffrig_emo.workflows.emotion.invert import invert_emotions
+from diffrig_emo.workflows.emotion.study import TARGETS, emotion_study
+from diffrig_emo.workflows.experiment import load_experiment
+
+RESULTS = Path(__file__).parents[1] / "docs" / "results"
+TEACHER = 1000  # of SyntheticFacesDataModule: the teacher's people are nobody else's
+LABELS = {"surprised": "surprise", "scared": "fear", "disgusted": "disgust", "angry": "anger"}
+
+
+def figures(
+    output: Path = Path("emotion_figures"),
+    results: Path = RESULTS,
+    faces: int = 6000,
+    vq_steps: int = 2000,
+    latent_steps: int = 3000,
+    teacher_steps: int = 2000,
+    finetuning_steps: int = 100,
+    finetuned: Sequence[str] = TARGETS,
+    guidance_scale: float = 4.0,
+    inversion_guidance: float | None = None,
+    study_faces: int = 64,
+) -> None:
+    """Train what is missing, and write the figures.
+
+    Args:
+        output: folder of the runs.
+        results: folder for emotion.json and the pictures.
+        faces: training photographs.
+        vq_steps: optimizer steps of the autoencoder.
+        latent_steps: optimizer steps of the latent model.
+        teacher_steps: optimizer steps of the recogniser that finetuning is taught by; the judge is the shipped one.
+        finetuning_steps: optimizer steps of each emotion's finetuning.
+        finetuned: emotions that are finetuned; none leaves finetuning out.
+        guidance_scale: of edits.
+        inversion_guidance: of the way up; None takes the same.
+        study_faces: held-out faces.
+    """
+    data = SyntheticFacesDataModule(num_train=faces, num_val=64, num_test=8, batch_size=16)
+    vq = stage(output / "vq", "fit_vq_synthetic_64.yaml", vq_steps, data)
+    options = [f"--model.init_args.autoencoder_weights={vq}"]
+    latent = stage(output / "latent", "fit_latent_emotion_synthetic_64.yaml", latent_steps, data, options)
+    if finetuned:
+        others = SyntheticFacesDataModule(num_train=faces // 2, num_val=64, num_test=8, batch_size=32, seed=TEACHER)
+        teacher = stage(output / "teacher", "fit_recognizer_synthetic_64.yaml", teacher_steps, others)
+        inverted = output / "inverted.safetensors"
+        if not inverted.is_file():
+            invert_emotions(str(latent), str(inverted), faces=320, steps=20)
+        for name in finetuned:
+            options = [
+                f"--model.init_args.initial_weights={latent}",
+                f"--model.init_args.embedder.init_args.recognizer.init_args.weights={teacher}",
+                f"--model.init_args.target={LABELS.get(name, name)}",
+                f"--data.init_args.path={inverted}",
+            ]
+            stage(
+                output / "finetuned" / name, "fit_emotion_finetuning_synthetic_64.yaml", finetuning_steps, None, options
+            )
+    emotion_study(
+        rig=str(latent),
+        output=str(output / "study"),
+        recognizer="shipped",
+        finetuned=str(output / "finetuned") if finetuned else None,
+        two_stage="shipped",
+        encoder=Path("shipped"),
+        faces=study_faces,
+        guidance_scale=guidance_scale,
+        inversion_guidance=inversion_guidance,
+    )
+    results.mkdir(parents=True, exist_ok=True)
+    for path in (output / "study").iterdir():
+        if path.suffix in (".json", ".png"):
+            name = path.name if path.name.startswith("emotion") else f"emotion_{path.name}"
+            with atomic_path(results / name) as temporary:
+                shutil.copyfile(path, temporary)
+    print(json.dumps(json.loads((results / "emotion.json").read_text())["overall"], indent=1))
+
+
+def stage(
+    folder: Path, config: str, steps: int, data: SyntheticFacesDataModule | None, options: Sequence[str] = ()
+) -> Path:
+    """Train one stage, unless its checkpoint is there.
+
+    Args:
+        folder: of the run.
+        config: shipped config.
+        steps: optimizer steps.
+        data: photographs that several stages share; None takes the config's.
+        options: more of the config's settings.
+
+    Returns:
+        The checkpoint; the run's config lies beside it.
+    """
+    checkpoint = folder / "last.ckpt"
+    if checkpoint.is_file():
+        return checkpoint
+    words = [
+        *options,
+        f"--trainer.max_steps={steps}",
+        f"--trainer.default_root_dir={folder}",
+        "--trainer.logger=false",
+        "--trainer.enable_model_summary=false",
+        "--trainer.check_val_every_n_epoch=4",
+    ]
+    if data is not None:
+        words.append(f"--model.init_args.lr_scheduler.init_args.total_steps={steps}")
+    run = load_experiment(config, words)
+    source: L.LightningDataModule = run.data if data is None else data
+    run.trainer.fit(run.model, datamodule=source)
+    print(config, {name: round(float(value), 4) for name, value in run.trainer.logged_metrics.items()})
+    with atomic_path(folder / "config.yaml") as path:
+        path.write_text(run.config, encoding="utf-8")
+    with atomic_path(checkpoint) as path:
+        run.trainer.save_checkpoint(path, weights_only=True)
+    return checkpoint
+
+
+if __name__ == "__main__":
+    auto_cli(figures, as_positional=False)
