@@ -82,14 +82,21 @@ def test_pictures_are_made_small():
     assert (image.format, image.size) == ("WEBP", (192, 144))
 
 
+CHOOSE = """
+const choice = document.getElementById(arguments[0]);
+choice.value = [...choice.options].find((option) => option.text.startsWith(arguments[1])).value;
+for (const kind of ["input", "change"]) choice.dispatchEvent(new Event(kind, {bubbles: true}));
+"""
+"""What a reader does with the mouse, for which a busy machine may not have drawn the page yet."""
+
+
 def test_the_gallery_is_sorted_by_any_figure_of_any_system(page, browser):
     browser.get_log("performance")
     browser.get(page.as_uri())
 
     def choose(**wanted):
         for name, text in wanted.items():
-            options = browser.find_elements("css selector", f"#{name} option")
-            next(option for option in options if option.text.startswith(text)).click()
+            browser.execute_script(CHOOSE, name, text)
         return browser.execute_script("return [...document.querySelectorAll('.face')].map(f => f.dataset.name)")
 
     # Higher is better; who has no figure comes last, either way.
@@ -111,5 +118,6 @@ def test_the_gallery_is_sorted_by_any_figure_of_any_system(page, browser):
         for entry in browser.get_log("performance")
         if (message := json.loads(entry["message"])["message"])["method"] == "Network.requestWillBeSent"
     ]
-    assert [url for url in urls if not url.startswith("data:")] == [page.as_uri()]
+    # What the browser's own first tab loads is its affair.
+    assert [url for url in urls if url.startswith(("file:", "http:", "https:", "ws:"))] == [page.as_uri()]
     assert [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"] == []
