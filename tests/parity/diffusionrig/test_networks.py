@@ -93,8 +93,8 @@ def test_full_size_with_resnet18(official_256, uniform, normal, numbers):
             picked = ours.flatten()[torch.from_numpy(reference[f"unet.t{t}.idx"])]
             np.testing.assert_allclose(picked.numpy(), reference[f"unet.t{t}.val"], rtol=0, atol=2e-5 * largest)
             np.testing.assert_allclose(ours.abs().max(), largest, rtol=2e-5)
-            np.testing.assert_allclose(ours.double().mean(), reference[f"unet.t{t}.mean"], atol=5e-6)
-            np.testing.assert_allclose(ours.double().std(correction=0), reference[f"unet.t{t}.std"], atol=5e-6)
+            np.testing.assert_allclose(ours.double().mean(), reference[f"unet.t{t}.mean"], atol=2e-6)
+            np.testing.assert_allclose(ours.double().std(correction=0), reference[f"unet.t{t}.std"], atol=2e-6)
 
 
 def test_resnet50_encoder(official_256_resnet50_encoder, uniform, numbers):
