@@ -79,31 +79,8 @@ def study_parts(cache: Path, sizes: PartSizes) -> StudyParts:
         cache: folder that keeps the parts; delete a file to have it made anew.
         sizes: of what is made.
     """
-    cache.mkdir(parents=True, exist_ok=True)
-    guide, judge = build_guide(sizes.guide_points), build_judge(sizes.judge_points)
-    for name, encoder, seed, faces in (
-        ("guide", guide, GUIDE_FACES, sizes.guide_faces),
-        ("judge", judge, JUDGE_FACES, sizes.judge_faces),
-    ):
-        path = cache / f"{name}.ckpt"
-        if not path.is_file():
-            _fit_encoder(encoder, seed, faces)
-            with atomic_path(path) as temporary:
-                torch.save({"state_dict": {f"encoder.{k}": v for k, v in encoder.state_dict().items()}}, temporary)
-        load_part(encoder, path, "encoder", name)
-        encoder.eval()
-    rig = cache / "stage_one.ckpt"
-    if not rig.is_file():
-        options = [*quiet(cache, 0, sizes.rig_steps, average=0.995), *_data(0, sizes.rig_steps, sizes.train_faces)]
-        _fit(load_experiment("fit_synthetic_64.yaml", options), FaceDiffusion, rig)
-    recognizer_path = cache / "recognizer.ckpt"
-    steps = sizes.recognizer_steps
-    options = [*quiet(cache, 0, steps), *_data(RECOGNIZER_SEED, steps, sizes.recognizer_faces)]
-    run = load_experiment("fit_recognizer_synthetic_64.yaml", options)
-    assert isinstance(run.model, ExpressionRecognizer)
-    if not recognizer_path.is_file():
-        _fit(run, ExpressionRecognizer, recognizer_path)
-    load_part(run.model.recognizer, recognizer_path, "recognizer", "recognizer")
+    guide, judge = guide_part(cache, sizes), judge_part(cache, sizes)
+    rig, recognizer = rig_part(cache, sizes), recognizer_part(cache, sizes)
     measured = cache / "encoders.json"
     if not measured.is_file():
         batch = next(SyntheticFaces(min(512, sizes.guide_faces), guide.image_size, ENCODER_VALIDATION).batches(512))
@@ -111,7 +88,38 @@ def study_parts(cache: Path, sizes: PartSizes) -> StudyParts:
         with atomic_path(measured) as temporary:
             temporary.write_text(json.dumps(found), encoding="utf-8")
     r2 = json.loads(measured.read_text(encoding="utf-8"))
-    return StudyParts(guide, judge, run.model.eval(), rig, cache / "guide.ckpt", r2)
+    return StudyParts(guide, judge, recognizer, rig, cache / "guide.ckpt", r2)
+
+
+def guide_part(cache: Path, sizes: PartSizes) -> DescentEncoder:
+    """The training encoder, from `guide.ckpt` of the cache, or fitted and kept there."""
+    return _encoder_part(build_guide(sizes.guide_points), cache / "guide.ckpt", GUIDE_FACES, sizes.guide_faces)
+
+
+def judge_part(cache: Path, sizes: PartSizes) -> DescentEncoder:
+    """The judge, from `judge.ckpt` of the cache, or fitted and kept there."""
+    return _encoder_part(build_judge(sizes.judge_points), cache / "judge.ckpt", JUDGE_FACES, sizes.judge_faces)
+
+
+def rig_part(cache: Path, sizes: PartSizes) -> Path:
+    """Checkpoint of stage one: `stage_one.ckpt` of the cache, trained if it is not there."""
+    path = cache / "stage_one.ckpt"
+    if not path.is_file():
+        options = [*quiet(cache, 0, sizes.rig_steps, average=0.995), *_data(0, sizes.rig_steps, sizes.train_faces)]
+        _fit(load_experiment("fit_synthetic_64.yaml", options), FaceDiffusion, path)
+    return path
+
+
+def recognizer_part(cache: Path, sizes: PartSizes) -> ExpressionRecognizer:
+    """The recogniser, from `recognizer.ckpt` of the cache, or trained and kept there."""
+    path, steps = cache / "recognizer.ckpt", sizes.recognizer_steps
+    options = [*quiet(cache, 0, steps), *_data(RECOGNIZER_SEED, steps, sizes.recognizer_faces)]
+    run = load_experiment("fit_recognizer_synthetic_64.yaml", options)
+    assert isinstance(run.model, ExpressionRecognizer)
+    if not path.is_file():
+        _fit(run, ExpressionRecognizer, path)
+    load_part(run.model.recognizer, path, "recognizer", "recognizer")
+    return run.model.eval()
 
 
 def build_guide(n_points: int) -> DescentEncoder:
@@ -185,6 +193,15 @@ def _vertices(codes: FaceCodes, group: str) -> Tensor:
 
 def _r2(read: Tensor, true: Tensor) -> float:
     return float(1 - (read - true).square().sum() / (true - true.mean(dim=0)).square().sum())
+
+
+def _encoder_part(encoder: DescentEncoder, path: Path, seed: int, faces: int) -> DescentEncoder:
+    if not path.is_file():
+        _fit_encoder(encoder, seed, faces)
+        with atomic_path(path) as temporary:
+            torch.save({"state_dict": {f"encoder.{k}": v for k, v in encoder.state_dict().items()}}, temporary)
+    load_part(encoder, path, "encoder", path.stem)
+    return encoder.eval()
 
 
 def _fit_encoder(encoder: DescentEncoder, seed: int, faces: int) -> None:

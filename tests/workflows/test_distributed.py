@@ -34,7 +34,7 @@ model:
     denoiser:
       class_path: diffrig_emo.diffusion.ConditionedUNet
       init_args:
-        image_size: 16
+        image_size: 32
         base_channels: 32
         channel_mult: [1]
         num_res_blocks: 1
@@ -53,7 +53,7 @@ model:
       init_args: {{lr: 0.05}}
 data:
   class_path: diffrig_emo.datamodules.FFHQDataModule
-  init_args: {{root: ffhq, split: all, image_size: 16, batch_size: 2}}
+  init_args: {{root: ffhq, split: all, image_size: 32, batch_size: 2}}
 """
 RECORDER = """
 import torch
@@ -75,7 +75,7 @@ class Recorder(Callback):
 def run(tmp_path, monkeypatch):
     generator = torch.Generator().manual_seed(0)
     for number in range(13):  # not a multiple of what a step takes
-        write_image(tmp_path / f"ffhq/{number:05d}.png", torch.rand(3, 16, 16, generator=generator))
+        write_image(tmp_path / f"ffhq/{number:05d}.png", torch.rand(3, 32, 32, generator=generator))
     (tmp_path / "recorder.py").write_text(RECORDER)
     (tmp_path / "config.yaml").write_text(CONFIG.format(steps=STEPS))
     monkeypatch.chdir(tmp_path)
