@@ -120,4 +120,4 @@ def measure(weights: Path, faces: int) -> dict[str, dict[str, Any]]:
 
 
 if __name__ == "__main__":
-    auto_cli(ship)
+    auto_cli(ship, as_positional=False)
