@@ -15,6 +15,7 @@ from typing import Any, Literal
 from jsonargparse import auto_cli
 
 from diffrig_emo.io.atomic import atomic_path
+from diffrig_emo.io.json_files import write_json
 from diffrig_emo.modules import FaceDiffusion, LatentPrior, SemanticClassifier
 from diffrig_emo.perception import LPIPSNetwork
 from diffrig_emo.synthesis import SyntheticFaces
@@ -77,8 +78,7 @@ def ship(
         size = write_small_run(load_run(checkpoint, kind), output / name, config)
         print(f"{name}: {size / 1e6:.2f} MB")
     table = measure(output / "diffae", faces)
-    with atomic_path(figures) as path:
-        path.write_text(json.dumps(table, indent=2) + "\n", encoding="utf-8")
+    write_json(figures, table)
     print(json.dumps(table, indent=2))
 
 

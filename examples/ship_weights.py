@@ -18,6 +18,7 @@ from jsonargparse import auto_cli
 from diffrig_emo.conditioning import BufferConditioner
 from diffrig_emo.io.atomic import atomic_path
 from diffrig_emo.io.checkpoints import read_checkpoint
+from diffrig_emo.io.json_files import write_json
 from diffrig_emo.modules import FaceDiffusion, FaceEncoder
 from diffrig_emo.synthesis import SyntheticFaces
 from diffrig_emo.workflows.edit_evaluation import EditJudge, edit_scores
@@ -69,8 +70,7 @@ def ship(
     }
     print(", ".join(f"{name} {size / 1e6:.2f} MB" for name, size in written.items()))
     table = aggregate([measure(MEASURED + seed, faces) for seed in range(seeds)])
-    with atomic_path(figures) as path:
-        path.write_text(json.dumps(table, indent=2) + "\n", encoding="utf-8")
+    write_json(figures, table)
     print(json.dumps(table, indent=2))
 
 

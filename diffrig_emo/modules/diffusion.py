@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -100,6 +100,8 @@ class FaceDiffusion(FaceModule):
         self.schedule = schedule
         self.prediction_type = prediction_type
         self.weighting = weighting
+        self.spacing: Callable[[int, int], list[int]] = even_timesteps
+        """Spreads steps over the schedule, as `set_steps` does: published models are measured on another grid."""
         self.timesteps = even_timesteps(num_inference_steps, schedule.num_steps)
         """Steps that sampling and inverting visit, ascending; another grid may take its place."""
         if latent_scale is not None and latent_scale <= 0:
@@ -132,7 +134,8 @@ class FaceDiffusion(FaceModule):
         size = 8 * unet.divisor  # the smallest feature maps of every official size are 8x8
         buffers = BufferConditioner(face_model, texture, BufferRenderer(size))
         rig = cls(unet, [buffers, GlobalCodeConditioner(encoder)], LinearSchedule(), weighting=P2Weighting())
-        rig.timesteps = strided_timesteps(20, rig.schedule.num_steps)  # "ddim20"
+        rig.spacing = strided_timesteps
+        rig.set_steps(20)  # "ddim20"
         return rig
 
     @classmethod
@@ -160,8 +163,19 @@ class FaceDiffusion(FaceModule):
             unet.add_vector(VectorModulation(expression.name, expression.dim, zero_init=True))
             conditioner = ExpressiveSemanticConditioner(semantic, expression, encoder.dim, subspace=subspace)
         model = cls(unet, [conditioner], LinearSchedule())
-        model.timesteps = strided_timesteps(20, model.schedule.num_steps)  # "ddim20"
+        model.spacing = strided_timesteps
+        model.set_steps(20)  # "ddim20"
         return model
+
+    def set_steps(self, num_inference_steps: int) -> None:
+        """Sample and invert in so many steps from now on, spread over the schedule by the model's `spacing`.
+
+        That is `even_timesteps`, and for models read from published files their own `strided_timesteps`.
+
+        Raises:
+            ValueError: when the spacing has no such number of steps; the message names those near it.
+        """
+        self.timesteps = self.spacing(num_inference_steps, self.schedule.num_steps)
 
     def train(self, mode: bool = True) -> Self:
         """The autoencoder stays in eval mode."""

@@ -20,6 +20,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from diffrig_emo.io.atomic import atomic_path
+from diffrig_emo.io.json_files import write_json
 from diffrig_emo.structures import FaceBatch
 from diffrig_emo.synthesis.camera import encode_jpeg
 from diffrig_emo.synthesis.faces import SyntheticFaces
@@ -178,8 +179,7 @@ def _open(faces: SyntheticFaces, folder: str | Path, layout: str, val_fraction: 
                 "choose another folder or delete it"
             )
     else:
-        with atomic_path(note) as path:
-            path.write_text(json.dumps(wanted, indent=2) + "\n", encoding="utf-8")
+        write_json(note, wanted)
     return folder, n_train
 
 

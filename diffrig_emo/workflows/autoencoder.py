@@ -13,7 +13,7 @@ from torch import Tensor
 from diffrig_emo.conditioning import SemanticCodeConditioner
 from diffrig_emo.datasets.detectors import FaceDetector
 from diffrig_emo.datasets.photos import NoFaceError, align_window, crop_photo
-from diffrig_emo.diffusion import SemanticDirections, SemanticEncoder, read_diffae_classifier, strided_timesteps
+from diffrig_emo.diffusion import SemanticDirections, SemanticEncoder, read_diffae_classifier
 from diffrig_emo.io.checkpoints import read_weights
 from diffrig_emo.io.images import read_image
 from diffrig_emo.modules import FaceDiffusion, LatentPrior, SemanticClassifier
@@ -87,14 +87,14 @@ class Autoencoder:
         Raises:
             ValueError: when no grid visits so many steps.
         """
-        self.model.timesteps = strided_timesteps(steps, self.model.schedule.num_steps)
+        self.model.set_steps(steps)
         return self.model.invert(image.to(self.device), self._conditioning(z))
 
     def paint(
         self, z: Float[Tensor, "batch dim"], x_t: Float[Tensor, "batch 3 size size"], steps: int = 20
     ) -> Float[Tensor, "batch 3 size size"]:
         """Pictures in [0, 1] of codes, from noise; errors as for `latent`."""
-        self.model.timesteps = strided_timesteps(steps, self.model.schedule.num_steps)
+        self.model.set_steps(steps)
         return self.model.sample(self._conditioning(z), x_t.to(self.device))
 
     def _conditioning(self, z: Tensor) -> Conditioning:

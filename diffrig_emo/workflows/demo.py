@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from diffrig_emo.conditioning.buffers import BufferConditioner
 from diffrig_emo.datamodules.synthetic import SyntheticFacesDataModule
 from diffrig_emo.io.atomic import atomic_path
 from diffrig_emo.io.images import write_image
+from diffrig_emo.io.json_files import write_json
 from diffrig_emo.io.obj import write_obj
 from diffrig_emo.metrics.functional.codes import code_errors
 from diffrig_emo.modules.diffusion import FaceDiffusion
@@ -133,8 +133,7 @@ def write_outputs(
     """Write the report, the grid, the figures and a textured mesh; each file appears only when complete."""
     columns = {name: edit_columns(edits[name], inferred[name]) for name in edits}
     write_image(folder / "grid.png", picture_grid(list(columns.values()), rows=4))
-    with atomic_path(folder / "metrics.json") as path:
-        path.write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
+    write_json(folder / "metrics.json", metrics)
     bridge, codes = judge.bridge, judge.batch["codes"][0]
     topology = bridge.face_model.topology
     with torch.no_grad():

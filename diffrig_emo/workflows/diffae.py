@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Literal
 
@@ -11,8 +10,8 @@ from rich.console import Console
 
 from diffrig_emo.datasets.detectors import CascadeDetector, FaceDetector
 from diffrig_emo.diffusion import SemanticDirections
-from diffrig_emo.io.atomic import atomic_path
 from diffrig_emo.io.images import write_image
+from diffrig_emo.io.json_files import write_json
 from diffrig_emo.morphable import MorphableEncoder
 from diffrig_emo.workflows.autoencoder import bundled_picture, load_autoencoder, load_directions, read_picture
 from diffrig_emo.workflows.mesh import mesh as mesh_of_photo
@@ -117,8 +116,7 @@ def diffae(
         "seed": seed,
         "reconstruction_mse": float((pictures["reconstruction"] - pictures["source"]).square().mean()),
     }
-    with atomic_path(output / "diffae.json") as path:
-        path.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+    write_json(output / "diffae.json", settings)
     console.print(f"{output}: {', '.join(pictures)}", markup=False)
     if mesh:
         last = output / f"{list(pictures)[-1]}.png"

@@ -7,7 +7,6 @@ from typing import Any, Literal
 
 from diffrig_emo.datasets.detectors import FaceDetector
 from diffrig_emo.datasets.photos import list_photos
-from diffrig_emo.diffusion import strided_timesteps
 from diffrig_emo.io.mean_shape import read_mean_shape
 from diffrig_emo.morphable import MorphableEncoder
 from diffrig_emo.utils.devices import choose_device
@@ -164,7 +163,7 @@ def edit(
     device = choose_device()
     model, rig_name = choose_rig(rig, adapter, photographs=source is not None)
     model = model.to(device)
-    model.timesteps = strided_timesteps(steps, model.schedule.num_steps)
+    model.set_steps(steps)
     model.seed = seed
     reach = Reach.of(model)
     encoder, encoder_name = choose_reader(source_encoder, reach.space)

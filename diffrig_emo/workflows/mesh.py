@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -14,8 +13,8 @@ from torch import Tensor
 
 from diffrig_emo.datasets.detectors import CascadeDetector, FaceDetector
 from diffrig_emo.datasets.photos import align_window, crop_photo
-from diffrig_emo.io.atomic import atomic_path
 from diffrig_emo.io.images import read_image, write_image
+from diffrig_emo.io.json_files import write_json
 from diffrig_emo.morphable import EMOCA, DetailDecoder, MorphableEncoder
 from diffrig_emo.structures import FaceBatch, FaceCodes
 from diffrig_emo.synthesis import SyntheticFaces
@@ -141,8 +140,7 @@ def mesh(
         "files": ["texture.png", *(path.name for path in files)],
         "skipped": skipped,
     }
-    with atomic_path(output / "mesh.json") as path:
-        path.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+    write_json(output / "mesh.json", settings)
     for what, reason in skipped.items():
         console.print(f"no {what}: {reason}", markup=False)
     console.print(f"{output}: {', '.join(path.name for path in files)}", markup=False)

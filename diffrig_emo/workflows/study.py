@@ -8,7 +8,6 @@ import math
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import lightning as L
 import torch
@@ -20,8 +19,8 @@ from diffrig_emo.conditioning import BufferConditioner
 from diffrig_emo.conditioning.reencode import reencode
 from diffrig_emo.datamodules.synthetic import SyntheticFacesDataModule
 from diffrig_emo.datamodules.synthetic_album import SyntheticAlbumDataModule
-from diffrig_emo.io.atomic import atomic_path
 from diffrig_emo.io.images import write_image
+from diffrig_emo.io.json_files import write_json
 from diffrig_emo.losses import measure_floor
 from diffrig_emo.modules import BetaPreservation, FaceDiffusion
 from diffrig_emo.morphable import MorphableEncoder
@@ -149,11 +148,11 @@ def study(
         figures, pictures = run_seed(parts, data, seed, budget)
         figures["seconds"] = {"total": time.perf_counter() - started}
         write_image(folder / f"seed_{seed}.png", picture_grid([pictures], rows=6))
-        _write_json(path, figures)
+        write_json(path, figures)
     results = [json.loads((folder / f"seed_{seed}.json").read_text(encoding="utf-8")) for seed in seeds]
     table = aggregate(results)
-    _write_json(folder / "study.json", table)
-    _write_json(folder / "encoders.json", parts.r2)
+    write_json(folder / "study.json", table)
+    write_json(folder / "encoders.json", parts.r2)
     _print_table(console, table)
 
 
@@ -291,11 +290,6 @@ def _floor(guide: MorphableEncoder, people: SyntheticFaces) -> dict[str, float]:
     true_edit = people.photograph(range(faces), codes=transfer_expression(codes, codes[donors]))
     before, after = reencode(guide, batch["image"]), reencode(guide, true_edit)
     return measure_floor(before, after, transfer_expression(before, before[donors]))
-
-
-def _write_json(path: Path, content: dict[str, Any]) -> None:
-    with atomic_path(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
 def _print_table(console: Console, table: dict[str, dict[str, dict[str, float]]]) -> None:

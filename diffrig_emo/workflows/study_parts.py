@@ -12,6 +12,7 @@ from torch import Tensor
 from diffrig_emo.datamodules.synthetic import FacesInMemory, SyntheticFacesDataModule
 from diffrig_emo.io.atomic import atomic_path
 from diffrig_emo.io.checkpoints import load_part
+from diffrig_emo.io.json_files import write_json
 from diffrig_emo.modules import ExpressionRecognizer, FaceDiffusion
 from diffrig_emo.morphable import (
     DescentEncoder,
@@ -85,8 +86,7 @@ def study_parts(cache: Path, sizes: PartSizes) -> StudyParts:
     if not measured.is_file():
         batch = next(SyntheticFaces(min(512, sizes.guide_faces), guide.image_size, ENCODER_VALIDATION).batches(512))
         found = {name: encoder_r2(encoder, batch) for name, encoder in (("guide", guide), ("judge", judge))}
-        with atomic_path(measured) as temporary:
-            temporary.write_text(json.dumps(found), encoding="utf-8")
+        write_json(measured, found)
     r2 = json.loads(measured.read_text(encoding="utf-8"))
     return StudyParts(guide, judge, recognizer, rig, cache / "guide.ckpt", r2)
 

@@ -19,6 +19,7 @@ from torch import nn
 from diffrig_emo.diffusion import Sampler
 from diffrig_emo.io.atomic import atomic_path
 from diffrig_emo.io.images import write_image
+from diffrig_emo.io.json_files import write_json
 from diffrig_emo.synthesis import SyntheticFaces
 from diffrig_emo.utils.devices import choose_device
 from diffrig_emo.workflows.load import load_encoder, load_rig
@@ -206,12 +207,6 @@ def panels(references: Sequence[Row], rows: Sequence[Row]) -> list[Panel]:
             marks={name: (row["psnr_changed"], row["psnr_unchanged"]) for name, row in shown.items()},
         ),
     ]
-
-
-def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Write a file of figures; it appears only when complete."""
-    with atomic_path(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
 def _grid(*axes: Sequence[Any]) -> list[Point]:

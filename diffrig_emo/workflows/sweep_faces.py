@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from diffrig_emo.conditioning import BufferConditioner
-from diffrig_emo.diffusion import Sampler, even_timesteps
+from diffrig_emo.diffusion import Sampler
 from diffrig_emo.metrics.functional.codes import code_errors
 from diffrig_emo.metrics.functional.drift import beta_drift
 from diffrig_emo.metrics.functional.image import changed_mask, psnr
@@ -142,7 +142,7 @@ class SweepFaces:
         Returns:
             `figures`, and `seconds` per face, inversion included.
         """
-        self.rig.timesteps = even_timesteps(point.steps, self.rig.schedule.num_steps)
+        self.rig.set_steps(point.steps)
         settings = {f.name: getattr(point, f.name) for f in dataclasses.fields(point) if f.name != "steps"}
         edits, seconds = [], 0.0
         for first in range(0, len(self), self.batch_size):

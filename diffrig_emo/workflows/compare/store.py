@@ -6,13 +6,14 @@ import csv
 import dataclasses
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
 from diffrig_emo.io.atomic import atomic_path
+from diffrig_emo.io.json_files import write_json
 from diffrig_emo.io.provenance import Provenance, write_edited_image
 from diffrig_emo.workflows.compare.metrics import METRICS, Result
 from diffrig_emo.workflows.compare.stopwatch import STAGES
@@ -73,12 +74,6 @@ def read_run(output: Path, system: str, settings: Mapping[str, Any]) -> SystemRu
     return run if there else None
 
 
-def write_json(path: Path, content: object) -> None:
-    """Write a file of JSON, with null for what is not finite."""
-    with atomic_path(path) as temporary:
-        temporary.write_text(json.dumps(_finite(content), indent=1, allow_nan=False) + "\n", encoding="utf-8")
-
-
 def write_figures(path: Path, runs: Mapping[str, SystemRun]) -> None:
     """Write the table of every face and system: figures by the names in `METRICS`, seconds of each stage."""
     names = [metric.name for metric in METRICS]
@@ -111,13 +106,3 @@ def _run_path(output: Path, system: str) -> Path:
 
 def _without_nan(figures: Mapping[str, float]) -> dict[str, float]:
     return {name: value for name, value in figures.items() if math.isfinite(value)}
-
-
-def _finite(content: object) -> object:
-    if isinstance(content, Mapping):
-        return {str(name): _finite(value) for name, value in content.items()}
-    if isinstance(content, Sequence) and not isinstance(content, str):
-        return [_finite(value) for value in content]
-    if isinstance(content, float) and not math.isfinite(content):
-        return None
-    return content

@@ -16,7 +16,6 @@ from torch import Tensor, nn
 
 from diffrig_emo.conditioning import BufferConditioner
 from diffrig_emo.conditioning.reencode import reencode
-from diffrig_emo.diffusion import strided_timesteps
 from diffrig_emo.modules import FaceDiffusion, FaceEncoder
 from diffrig_emo.morphable import FLAME, FlameTexture, MorphableEncoder, SyntheticHead, SyntheticTexture
 from diffrig_emo.renderer import BufferRenderer
@@ -130,7 +129,7 @@ def load_systems(
         crop_size = system.bridge.renderer.crop_size
         loaded[name] = dataclasses.replace(system, bridge=_bridge(system.bridge.face_model.space, min(rigs), crop_size))
     for rig in {id(s.rig): s.rig for s in loaded.values() if s.rig is not None}.values():
-        rig.timesteps = strided_timesteps(steps, rig.schedule.num_steps)
+        rig.set_steps(steps)
         rig.seed = seed
     return loaded
 

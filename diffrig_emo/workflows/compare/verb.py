@@ -14,6 +14,7 @@ from rich.progress import track
 from diffrig_emo import __version__
 from diffrig_emo.datasets.detectors import CascadeDetector, FaceDetector
 from diffrig_emo.datasets.photos import list_photos
+from diffrig_emo.io.json_files import write_json
 from diffrig_emo.morphable import MorphableEncoder
 from diffrig_emo.perception import EmotionRecognizer
 from diffrig_emo.structures import FaceCodes
@@ -36,7 +37,6 @@ from diffrig_emo.workflows.compare.store import (
     SystemRun,
     read_run,
     write_figures,
-    write_json,
     write_pictures,
     write_run,
     write_skipped,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import dataclasses
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from torch import Tensor
 from torchvision.utils import make_grid
 
 from diffrig_emo.io.atomic import atomic_path
+from diffrig_emo.io.json_files import write_json
 from diffrig_emo.io.provenance import Provenance, write_edited_image
 from diffrig_emo.workflows.editing.painting import EditedFace
 
@@ -56,8 +56,7 @@ class Writer:
     def summary(self, skipped: Mapping[Path, str], problems: Sequence[str] = ()) -> None:
         """Write the settings, and what was skipped and why."""
         told = {**self.settings, **({"problems": list(problems)} if problems else {})}
-        with atomic_path(self.output / "edit.json") as path:
-            path.write_text(json.dumps(told, indent=2, default=str) + "\n", encoding="utf-8")
+        write_json(self.output / "edit.json", told)
         if skipped:
             with atomic_path(self.output / "skipped.csv") as path, path.open("w", newline="", encoding="utf-8") as file:
                 csv.writer(file).writerows([("path", "reason"), *((str(p), why) for p, why in skipped.items())])

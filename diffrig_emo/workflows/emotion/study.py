@@ -15,16 +15,18 @@ from torch import Tensor
 
 from diffrig_emo.io.atomic import atomic_path
 from diffrig_emo.io.images import write_image
+from diffrig_emo.io.json_files import write_json
 from diffrig_emo.modules import EmotionEditor, FaceDiffusion
 from diffrig_emo.morphable import MorphableEncoder
 from diffrig_emo.structures import FaceBatch
 from diffrig_emo.synthesis import SyntheticFaces
 from diffrig_emo.utils.devices import choose_device
+from diffrig_emo.workflows.compare.summary import published_table
 from diffrig_emo.workflows.emotion.faces import EmotionFaces, emotion_faces
 from diffrig_emo.workflows.emotion.figures import EmotionJudges, Figures, join, means, measure
 from diffrig_emo.workflows.emotion.parts import SHIPPED, emotion_labels, load_recognizer
 from diffrig_emo.workflows.emotion.systems import BufferSystem, EmotionSystem, FinetunedSystem, LatentSystem
-from diffrig_emo.workflows.emotion.tables import GROUND_TRUTH, published_rows, side_by_side
+from diffrig_emo.workflows.emotion.tables import GROUND_TRUTH, side_by_side
 from diffrig_emo.workflows.load import load_encoder, load_rig, load_run
 from diffrig_emo.workflows.plot import Curve, Panel, draw_panels
 from diffrig_emo.workflows.report import picture_grid
@@ -197,10 +199,9 @@ def evaluate(
 
 def write_study(folder: Path, latent: dict[str, Any], more: dict[str, Any], table: str) -> None:
     """Write `emotion.json`, `emotion_more.json` and `table.md`."""
-    _, source = published_rows()
+    source = published_table()["source"]
     for name, content in {"emotion.json": latent, "emotion_more.json": more}.items():
-        with atomic_path(folder / name) as temporary:
-            temporary.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+        write_json(folder / name, content)
     note = (
         f"Published figures: {source}. They are of AffectNet, by other recognisers and networks: with other data, no "
         "two digits compare. Bold: measured here.\n"

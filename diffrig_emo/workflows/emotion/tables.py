@@ -2,24 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from importlib import resources
-from typing import Any
 
+from diffrig_emo.workflows.compare.summary import published_table
 from diffrig_emo.workflows.emotion.figures import PUBLISHED_COLUMNS
 
 GROUND_TRUTH = "Groundtruth"
 """Row of real photographs of the emotion."""
 
 Row = Mapping[str, float | None]
-
-
-def published_rows() -> tuple[dict[str, dict[str, Row]], str]:
-    """The published table, {method: {emotion: figures}}, and where it is from."""
-    text = (resources.files("diffrig_emo.workflows.emotion") / "published.json").read_text(encoding="utf-8")
-    content: dict[str, Any] = json.loads(text)
-    return content["methods"], content["source"]
 
 
 def side_by_side(results: Mapping[str, Mapping[str, Row]], targets: Sequence[str]) -> str:
@@ -33,7 +24,7 @@ def side_by_side(results: Mapping[str, Mapping[str, Row]], targets: Sequence[str
         >>> print(side_by_side({"latent": {"happy": {"accuracy": 0.5, "psnr": 20.0}}}, ["happy"]).splitlines()[2])
         | happy | **latent** | 0.500 | 20.00 | | | |
     """
-    methods, _ = published_rows()
+    methods: dict[str, dict[str, Row]] = published_table()["methods"]
     lines = [f"| emotion | method | {' | '.join(PUBLISHED_COLUMNS)} |", "|---|---|" + "---|" * len(PUBLISHED_COLUMNS)]
     for target in targets:
         for name, rows in results.items():

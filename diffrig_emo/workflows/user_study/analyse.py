@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from diffrig_emo.io.atomic import atomic_path
+from diffrig_emo.io.json_files import write_json
 from diffrig_emo.workflows.user_study.answers import Choice, Participant, read_answers, read_key
 from diffrig_emo.workflows.user_study.questions import KINDS
 from diffrig_emo.workflows.user_study.results import check_results, emotion_results, pair_results
@@ -70,8 +70,7 @@ def user_study_analyse(
         "checks": check_results(choices),
         **_by_kind(choices, confidence),
     }
-    with atomic_path(output) as path:
-        path.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    write_json(output, results)
     _write_csv(output.with_suffix(".csv"), choices)
 
     console = Console(width=None if Console().is_terminal else _LOG_WIDTH, highlight=False)

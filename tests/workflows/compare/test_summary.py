@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from diffrig_emo.io.json_files import write_json
 from diffrig_emo.workflows.compare.metrics import METRICS
-from diffrig_emo.workflows.compare.store import SystemRun, write_figures, write_json
+from diffrig_emo.workflows.compare.store import SystemRun, write_figures
 from diffrig_emo.workflows.compare.summary import (
     as_json,
     power_notes,
