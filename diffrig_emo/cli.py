@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Sequence
+from typing import NamedTuple
 
 HELP = """usage: diffrig-emo VERB [options]
 
@@ -46,26 +47,44 @@ Lightning, on a config (shipped ones by bare name)
 `diffrig-emo VERB --help` explains a verb.
 """
 
+
+class Verb(NamedTuple):
+    """One of the library's own verbs."""
+
+    module: str
+    """Where its function is, which has the verb's name, spelt with underscores."""
+    example: str
+    """How it is called, for its help."""
+
+
 VERBS = {
-    "compare": "diffrig_emo.workflows.compare.verb",
-    "convert": "diffrig_emo.workflows.convert",
-    "demo": "diffrig_emo.workflows.demo",
-    "diffae": "diffrig_emo.workflows.diffae",
-    "diffae-interpolate": "diffrig_emo.workflows.diffae_interpolate",
-    "diffae-sample": "diffrig_emo.workflows.diffae_sample",
-    "doctor": "diffrig_emo.workflows.doctor",
-    "edit": "diffrig_emo.workflows.edit",
-    "emotion-study": "diffrig_emo.workflows.emotion.study",
-    "import-lmdb": "diffrig_emo.workflows.import_lmdb",
-    "invert-emotions": "diffrig_emo.workflows.emotion.invert",
-    "mesh": "diffrig_emo.workflows.mesh",
-    "prepare": "diffrig_emo.workflows.prepare",
-    "study": "diffrig_emo.workflows.study",
-    "sweep": "diffrig_emo.workflows.sweep",
-    "user-study-analyse": "diffrig_emo.workflows.user_study.analyse",
-    "user-study-build": "diffrig_emo.workflows.user_study.build",
+    "compare": Verb("compare.verb", "diffrig-emo compare --num_faces 4 --output comparison"),
+    "convert": Verb("convert", "diffrig-emo convert --output official"),
+    "demo": Verb("demo", "diffrig-emo demo --output demo_output"),
+    "diffae": Verb("diffae", "diffrig-emo diffae --attribute happy --output happy"),
+    "diffae-interpolate": Verb("diffae_interpolate", "diffrig-emo diffae-interpolate --output way"),
+    "diffae-sample": Verb("diffae_sample", "diffrig-emo diffae-sample --count 16 --output people"),
+    "doctor": Verb("doctor", "diffrig-emo doctor"),
+    "edit": Verb("edit", "diffrig-emo edit --emotion happy --output out"),
+    "emotion-study": Verb(
+        "emotion.study", "diffrig-emo emotion-study --rig latent --encoder shipped --two_stage shipped"
+    ),
+    "import-lmdb": Verb("import_lmdb", "diffrig-emo import-lmdb --lmdb ffhq_deca.lmdb --output ffhq.h5"),
+    "invert-emotions": Verb("emotion.invert", "diffrig-emo invert-emotions --rig latent --faces 320 --steps 20"),
+    "mesh": Verb("mesh", "diffrig-emo mesh --output mesh"),
+    "prepare": Verb("prepare", "diffrig-emo prepare --images photos --output faces.h5"),
+    "study": Verb("study", "diffrig-emo study --output study --cache study/cache"),
+    "sweep": Verb("sweep", "diffrig-emo sweep --steps '[5,10]' --faces 8 --output sweep"),
+    "user-study-analyse": Verb(
+        "user_study.analyse", "diffrig-emo user-study-analyse --answers answers --key study_key.json"
+    ),
+    "user-study-build": Verb(
+        "user_study.build",
+        "diffrig-emo compare --num_faces 4 --output comparison\n"
+        "  diffrig-emo user-study-build --pattern '*_edit.png' --output study.html "
+        "--systems '{rig: comparison/systems/rig, delta: comparison/systems/render_delta}'",
+    ),
 }
-"""The library's own verbs, and the module that has the function of that name, spelt with underscores."""
 
 REPEATED = {"edit": ("--set", "--add", "--region")}
 """Options of a verb that may be given several times; jsonargparse spells that `--set+`."""
@@ -96,11 +115,15 @@ def main(args: Sequence[str] | None = None) -> None:
         if args is None:
             _own_process()
         # Only its own verb is imported: `doctor` must work where something else is broken.
-        function = getattr(importlib.import_module(VERBS[verb]), verb.replace("-", "_"))
+        module = importlib.import_module(f"diffrig_emo.workflows.{VERBS[verb].module}")
+        function = getattr(module, verb.replace("-", "_"))
         try:
             auto_cli({verb: function}, args=_spelt_out(verb, words), as_positional=False)
         except (OSError, ValueError) as error:  # what users can mend, without a traceback
             raise SystemExit(f"diffrig-emo {verb}: {error}") from error
+        finally:
+            if {"-h", "--help"} & set(words):
+                print(f"\nexample:\n  {VERBS[verb].example}")
     else:
         print(HELP, end="", file=sys.stderr)
         raise SystemExit(f"diffrig-emo: unknown verb {verb!r}")

@@ -64,7 +64,7 @@ def edit(
     batch_size: int = 8,
     seed: int = 0,
 ) -> None:
-    """Edit faces: expression, pose, light, look. Example: diffrig-emo edit --emotion happy --output out.
+    """Edit faces: expression, pose, light, look.
 
     That example edits a synthetic face with the models that come with the package; a photograph is edited by
     `diffrig-emo edit --source me.jpg --target smile.jpg --paste`.

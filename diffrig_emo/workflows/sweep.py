@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+from rich import box
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
@@ -29,6 +30,15 @@ from diffrig_emo.workflows.sweep_faces import Point, SweepFaces, SweptEdit, rig_
 
 SETTINGS = tuple(field.name for field in dataclasses.fields(Point))
 FIGURES = ("psnr", "psnr_changed", "psnr_unchanged", "expression_error", "beta_drift", "seconds")
+
+_HEADS = {
+    "psnr": "PSNR",
+    "psnr_changed": "changed",
+    "psnr_unchanged": "unchanged",
+    "expression_error": "exp error",
+    "beta_drift": "beta drift",
+    "seconds": "seconds",
+}
 
 Row = dict[str, Any]
 """Settings and figures of one point; of a reference, its `name` and figures."""
@@ -57,8 +67,6 @@ def sweep(
     Writes `sweep.json` after every point, and in the end `sweep.csv` and `sweep.png`. A point that `sweep.json` holds
     is not run again, so that a sweep that was stopped goes on, and a finer grid adds to a coarse one. Combinations that
     no edit can have (eta with dpm, residual from noise) are left out.
-
-    Example: `diffrig-emo sweep --steps '[5,10]' --residual '[false,true]' --faces 8 --output sweep` takes minutes.
 
     Args:
         rig: a run of ours that knows synthetic faces (`demo_output/rig`). None is the shipped one.
@@ -122,7 +130,7 @@ def sweep(
     rows.sort(key=lambda row: tuple(row[name] for name in SETTINGS))
     _write_csv(output / "sweep.csv", references, rows)
     write_image(output / "sweep.png", draw_panels(panels(references, rows)))
-    wide = Console(highlight=False, width=max(console.width, 150))  # a figure cut short is none
+    wide = Console(highlight=False, width=max(console.width, 80))  # a figure cut short is none
     wide.print(_table(references, rows, f"{edit} edits of {faces} held-out faces"))
     console.print(f"{len(rows)} points: {output / 'sweep.csv'}, {output / 'sweep.json'}, {output / 'sweep.png'}")
 
@@ -240,15 +248,15 @@ def _write_csv(path: Path, references: Sequence[Row], rows: Sequence[Row]) -> No
 
 
 def _table(references: Sequence[Row], rows: Sequence[Row], title: str) -> Table:
-    """References, then points: settings that vary, and figures."""
+    """References, then points by the settings that vary, in 80 columns."""
     varied = [name for name in SETTINGS if len({row[name] for row in rows}) > 1]
-    table = Table(title=title)
-    for name in ("", *varied, *FIGURES):
-        table.add_column(name.replace("_", " "), justify="right" if name in FIGURES else "left")
-    for row in references:
-        table.add_row(row["name"].replace("_", " "), *[""] * len(varied), *(_shown(row.get(f)) for f in FIGURES))
-    for row in rows:
-        table.add_row("", *(str(row[name]) for name in varied), *(_shown(row.get(f)) for f in FIGURES))
+    table = Table(title=title, box=box.SIMPLE_HEAD, padding=0, pad_edge=False)
+    table.add_column("")
+    for name in FIGURES:
+        table.add_column(_HEADS[name], justify="right", no_wrap=True)
+    for row in [*references, *rows]:
+        label = row["name"].replace("_", " ") if "name" in row else _name(row, varied)
+        table.add_row(label, *(_shown(row.get(figure)) for figure in FIGURES))
     return table
 
 

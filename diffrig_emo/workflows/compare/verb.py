@@ -67,7 +67,7 @@ def compare(
     steps: int = 20,
     seed: int = 0,
 ) -> None:
-    """Compare systems on the same faces. Example: diffrig-emo compare --num_faces 4 --output comparison.
+    """Compare systems on the same faces.
 
     Quality with confidence intervals, paired tests, time, parameters and memory, and a page to look at.
     Every system reconstructs every face and gives it the expression of the next one. Without systems and images, the
