@@ -31,8 +31,8 @@ def figures(
     output: Path = Path("emotion_figures"),
     results: Path = RESULTS,
     faces: int = 6000,
-    vq_steps: int = 2000,
-    latent_steps: int = 3000,
+    vq_steps: int = 1500,
+    latent_steps: int = 4000,
     teacher_steps: int = 2000,
     finetuning_steps: int = 100,
     finetuned: Sequence[str] = TARGETS,
@@ -55,7 +55,7 @@ def figures(
         inversion_guidance: of the way up; None takes the same.
         study_faces: held-out faces.
     """
-    data = SyntheticFacesDataModule(num_train=faces, num_val=64, num_test=8, batch_size=16)
+    data = SyntheticFacesDataModule(num_train=faces, num_val=64, num_test=8, batch_size=8)
     vq = stage(output / "vq", "fit_vq_synthetic_64.yaml", vq_steps, data)
     options = [f"--model.init_args.autoencoder_weights={vq}"]
     latent = stage(output / "latent", "fit_latent_emotion_synthetic_64.yaml", latent_steps, data, options)
