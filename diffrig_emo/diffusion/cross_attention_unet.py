@@ -60,6 +60,7 @@ class CrossAttentionUNet(nn.Module):
             if width % heads:
                 raise ValueError(f"num_heads: {heads} heads do not divide a level of {width} channels")
         diffusers = require("diffusers", purpose="CrossAttentionUNet", install='pip install "diffrig_emo[latent]"')
+        self.image_size = image_size
         self.token_dim = token_dim
         self.model: Any = diffusers.UNet2DConditionModel(
             sample_size=image_size,

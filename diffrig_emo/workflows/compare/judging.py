@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -11,7 +11,9 @@ from torch import Tensor, nn
 from diffrig_emo.modules import ExpressionRecognizer
 from diffrig_emo.morphable import MorphableEncoder
 from diffrig_emo.perception import ArcFaceEmbedder, EmotionRecognizer, HSEmotionRecognizer, LPIPSNetwork
+from diffrig_emo.synthesis import SyntheticFaces
 from diffrig_emo.utils.skipped import Skipped, unless_missing
+from diffrig_emo.workflows.compare.faces import ComparedFace
 from diffrig_emo.workflows.compare.metrics import Judges
 from diffrig_emo.workflows.compare.systems import Reader, System, digest_of, load_reader
 from diffrig_emo.workflows.load import load_run
@@ -73,6 +75,49 @@ def readers_of(systems: Mapping[str, System], judges: Judges) -> dict[str, Reade
         others = (s.encoder for s in systems.values() if s.encoder and s.encoder.encoder.space == space)
         readers[name] = judges.judge or system.encoder or next(others, None)
     return readers
+
+
+@torch.no_grad()
+def emotion_labels(
+    faces: Sequence[ComparedFace],
+    systems: Mapping[str, System],
+    synthetic: SyntheticFaces | None,
+    judges: Judges,
+    device: torch.device,
+) -> list[int]:
+    """Emotions of the faces, AffectNet 0..7, for systems that edit by label: true ones, else what the recogniser sees.
+
+    Args:
+        faces: those that are compared.
+        systems: loaded.
+        synthetic: where the faces come from, if they are not photographs.
+        judges: with the recogniser.
+        device: where it is.
+
+    Returns:
+        A label per face; -1 for all where no system asks for one.
+
+    Raises:
+        ValueError: when there is no recogniser for photographs that a system edits by label.
+    """
+    asking = [name for name, system in systems.items() if system.editor is not None]
+    if not asking:
+        return [-1] * len(faces)
+    if synthetic is not None:
+        labels: list[int] = synthetic.truth([face.number for face in faces])["label"].tolist()
+        return labels
+    if isinstance(judges.recognizer, Skipped):
+        raise ValueError(
+            f"systems: {', '.join(asking)}: it edits by the names of emotions, and those of photographs must be read; "
+            f"give a recognizer ({judges.recognizer.reason})"
+        )
+    size = max(systems[name].size for name in asking)
+    seen = []
+    for face in faces:
+        aligned = face.crop(size).aligned
+        assert aligned is not None  # crop_faces always takes it
+        seen.append(int(judges.recognizer(aligned.to(device)).argmax(dim=1)))
+    return seen
 
 
 def independence_notes(

@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from diffrig_emo.conditioning.recenter import recenter
+from diffrig_emo.modules import EmotionEditor
 from diffrig_emo.structures import FaceBatch, FaceCodes
 from diffrig_emo.transforms.edits import transfer_expression
 from diffrig_emo.transforms.resizing import resize_picture
@@ -33,17 +34,22 @@ class EncodedFace:
     codes: FaceCodes
     goal_codes: FaceCodes
     """Codes from which the expression is taken when this face gives it."""
+    label: int
+    """Its emotion, AffectNet 0..7; -1 where no system edits by label."""
     seconds: dict[str, float]
 
 
 @torch.no_grad()
-def encode_face(face: ComparedFace, system: System, truth: FaceCodes | None, device: torch.device) -> EncodedFace:
+def encode_face(
+    face: ComparedFace, system: System, truth: FaceCodes | None, label: int, device: torch.device
+) -> EncodedFace:
     """Cut a face out and read its codes.
 
     Args:
         face: the photograph.
         system: whose encoders read.
         truth: true codes, for a system that takes them.
+        label: emotion, for a system that edits by label.
         device: where its networks are.
 
     Raises:
@@ -66,13 +72,15 @@ def encode_face(face: ComparedFace, system: System, truth: FaceCodes | None, dev
     for read in (codes, goal):
         read.require_finite().require_space(system.bridge.face_model.space)
     system.bridge.render(codes)  # a face out of view is found here, before anybody paints
-    return EncodedFace(aligned.cpu(), codes.to("cpu"), goal.to("cpu"), watch.seconds)
+    return EncodedFace(aligned.cpu(), codes.to("cpu"), goal.to("cpu"), label, watch.seconds)
 
 
 def paint_faces(
     faces: Sequence[EncodedFace], system: System, start: Start, device: torch.device, size: int
 ) -> Iterator[tuple[Result, dict[str, float]]]:
     """Reconstruct every face, and give it the expression of the next one, the last that of the first.
+
+    A system that edits by label gives it the next one's emotion.
 
     Args:
         faces: as the system reads them.
@@ -87,7 +95,7 @@ def paint_faces(
     for number, face in enumerate(faces):
         watch = Stopwatch()
         watch.seconds |= face.seconds
-        goal = faces[(number + 1) % len(faces)].goal_codes
+        goal = faces[(number + 1) % len(faces)]
         reconstruction, edit = _paint(face, goal, number, system, start, device, watch)
         yield Result(_resized(reconstruction, size), _resized(edit, size), face.codes), watch.seconds
 
@@ -101,15 +109,13 @@ def memory_of_edit(faces: Sequence[EncodedFace], system: System, start: Start, d
         start: where rigs start.
         device: where to compute.
     """
-    return added_memory(
-        lambda: _paint(faces[0], faces[1].goal_codes, 0, system, start, device, Stopwatch(), reconstruct=False)
-    )
+    return added_memory(lambda: _paint(faces[0], faces[1], 0, system, start, device, Stopwatch(), reconstruct=False))
 
 
 @torch.no_grad()
 def _paint(
     face: EncodedFace,
-    goal: FaceCodes,
+    goal: EncodedFace,
     number: int,
     system: System,
     start: Start,
@@ -118,9 +124,11 @@ def _paint(
     reconstruct: bool = True,
 ) -> tuple[Tensor, Tensor]:
     """Reconstruction, which is not timed, and edit; RGB in [0, 1]."""
-    photo, codes, goal = face.aligned.to(device), face.codes.to(device), goal.to(device)
+    if system.editor is not None:
+        return _paint_label(face, goal.label, system.editor, device, watch, reconstruct)
+    photo, codes = face.aligned.to(device), face.codes.to(device)
     bridge, rig = system.bridge, system.rig
-    wanted = recenter(transfer_expression(codes, goal), codes, bridge.face_model)
+    wanted = recenter(transfer_expression(codes, goal.goal_codes.to(device)), codes, bridge.face_model)
     if rig is None:
         with watch("render"):
             before, after = bridge.render(codes), bridge.render(wanted)
@@ -136,6 +144,17 @@ def _paint(
             edit = rig.edit(own, codes=wanted, start=start, latent=latent)
     again = rig.edit(own, start=start, latent=latent) if reconstruct else edit
     return again, edit
+
+
+def _paint_label(
+    face: EncodedFace, goal: int, editor: EmotionEditor, device: torch.device, watch: Stopwatch, reconstruct: bool
+) -> tuple[Tensor, Tensor]:
+    own = FaceBatch(image=face.aligned.to(device), label=torch.tensor([face.label], device=device))
+    with watch("invert"):
+        latent = editor.invert(own)
+    with watch("sample"):
+        edit = editor.regenerate(latent, own, torch.tensor([goal], device=device))
+    return editor.regenerate(latent, own, own["label"]) if reconstruct else edit, edit
 
 
 def _read(reader: Reader | None, aligned: Tensor, tform: Tensor | None, truth: FaceCodes | None) -> FaceCodes:

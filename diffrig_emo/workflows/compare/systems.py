@@ -16,11 +16,11 @@ from torch import Tensor, nn
 
 from diffrig_emo.conditioning import BufferConditioner
 from diffrig_emo.conditioning.reencode import reencode
-from diffrig_emo.modules import FaceDiffusion, FaceEncoder
+from diffrig_emo.modules import EmotionEditor, FaceDiffusion, FaceEncoder
 from diffrig_emo.morphable import FLAME, FlameTexture, MorphableEncoder, SyntheticHead, SyntheticTexture
 from diffrig_emo.renderer import BufferRenderer
 from diffrig_emo.structures import FaceCodes
-from diffrig_emo.workflows.editing.rigs import buffer_bridge
+from diffrig_emo.workflows.editing.rigs import Reach
 from diffrig_emo.workflows.load import load_encoder, load_rig
 from diffrig_emo.workflows.shipped import shipped_encoder, shipped_rig
 
@@ -65,9 +65,11 @@ class System:
     target_encoder: Reader | None
     """Reads the photographs that expressions are taken from."""
     bridge: BufferConditioner
-    """Renders its codes, at the rig's size."""
+    """Renders its codes, at the rig's size; of one that edits by label, to see where the face is."""
     given: dict[str, str | None]
     """What the user described it by."""
+    editor: EmotionEditor | None = None
+    """Edits by the name of an emotion, with a rig that knows no codes; None: codes say what is painted."""
 
     @property
     def size(self) -> int:
@@ -109,7 +111,7 @@ def load_systems(
     Args:
         systems: names to what describes them: `encoder` (a `MorphableEncoder`, the name of a class, a class with its
             arguments, a run of ours, "shipped" or "truth"), and if there is one a `rig` (a model file, a run or
-            "shipped") and a `target_encoder`.
+            "shipped") and a `target_encoder`. A rig that reads emotion labels and no codes edits by label.
         steps: DDIM steps of rigs.
         seed: of rigs.
         synthetic: whether the faces' true codes are known.
@@ -121,7 +123,7 @@ def load_systems(
     cache: dict[tuple[str, str], Any] = {}
     for name, given in systems.items():
         _require(name, given, synthetic)
-    loaded = {name: _load(name, given, cache) for name, given in systems.items()}
+    loaded = {name: _load(name, given, cache, steps) for name, given in systems.items()}
     unknown_size = [name for name, system in loaded.items() if system.rig is None]
     rigs = [system.size for system in loaded.values() if system.rig is not None]
     for name in unknown_size if rigs else ():  # without a rig of its own, one renders at the size of the others'
@@ -199,7 +201,7 @@ def _require(name: str, given: Mapping[str, object], synthetic: bool) -> None:
         )
 
 
-def _load(name: str, given: Mapping[str, object], cache: dict[tuple[str, str], Any]) -> System:
+def _load(name: str, given: Mapping[str, object], cache: dict[tuple[str, str], Any], steps: int) -> System:
     def once(kind: str, value: object, load: Any) -> Any:
         if not isinstance(value, str | Path):
             return load(value)
@@ -221,10 +223,19 @@ def _load(name: str, given: Mapping[str, object], cache: dict[tuple[str, str], A
     )
     spaces = [SyntheticHead.space if r is None else r.encoder.space for r in (encoder, target_encoder)]
     crop_size = _CROP if encoder is None or encoder.takes_whole else encoder.encoder.image_size
+    editor: EmotionEditor | None = None
     if model is None:
         bridge = _bridge(spaces[0], _DEFAULT_SIZE.get(spaces[0], _OTHER_SIZE), crop_size)
     else:
-        bridge = buffer_bridge(model)
+        reach = Reach.of(model)
+        if reach.bridge is None:
+            if reach.label is None:
+                raise ValueError(
+                    f"systems: {name}: rig: expected one conditioned on physical buffers or on emotion labels, got one "
+                    "without a BufferConditioner and without an EmotionLabelConditioner"
+                )
+            editor = EmotionEditor(model, None, steps)
+        bridge = reach.bridge or _bridge(spaces[0], reach.size, crop_size)
     wanted = bridge.face_model.space
     for key, space in zip(("encoder", "target_encoder"), spaces, strict=True):
         if space != wanted:
@@ -239,7 +250,7 @@ def _load(name: str, given: Mapping[str, object], cache: dict[tuple[str, str], A
             f"{bridge.renderer.crop_size}; give an encoder of that size, or a FaceEncoder that takes pictures whole"
         )
     described = {key: None if given.get(key) is None else _name_of(given[key]) for key in KEYS}
-    return System(name, model, encoder, target_encoder, bridge, described)
+    return System(name, model, encoder, target_encoder, bridge, described, editor)
 
 
 def _load_rig(given: object, where: str) -> FaceDiffusion:

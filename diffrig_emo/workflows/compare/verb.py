@@ -29,7 +29,13 @@ from diffrig_emo.workflows.compare.faces import (
     synthetic_faces,
     true_codes,
 )
-from diffrig_emo.workflows.compare.judging import digests_of, independence_notes, load_judges, readers_of
+from diffrig_emo.workflows.compare.judging import (
+    digests_of,
+    emotion_labels,
+    independence_notes,
+    load_judges,
+    readers_of,
+)
 from diffrig_emo.workflows.compare.metrics import Judges, face_figures, unmeasurable
 from diffrig_emo.workflows.compare.page import write_page
 from diffrig_emo.workflows.compare.run import EncodedFace, Start, encode_face, memory_of_edit, paint_faces
@@ -84,6 +90,7 @@ def compare(
         systems: names to what they are: encoder (DECA, EMOCA or another class, the run of an encoder, shipped, or truth
             for the true codes of synthetic faces); rig (a model file, a run of ours, or shipped), without which the
             encoder is compared by rendering; target_encoder (reads what gives the expression; the encoder if left out).
+            A rig that reads emotion labels and no codes, such as a latent emotion model, edits by label.
         images: a folder of photographs, of which at least two can be used. None: synthetic people whom no shipped
             model has seen, whose true edits are known.
         output: folder for the results.
@@ -124,6 +131,7 @@ def compare(
         find = detector or (None if whole else CascadeDetector())
         faces, skipped = find_faces(photos, find, num_faces)
     _require_two(faces, skipped, output)
+    labels = emotion_labels(faces, loaded, synthetic, judges, device)
 
     shared = {
         "version": __version__,
@@ -140,7 +148,7 @@ def compare(
     encoded: dict[str, dict[str, EncodedFace]] = {}
     unusable = {name: run.unusable for name, run in runs.items()}
     for name in [name for name in loaded if name not in runs]:
-        encoded[name], unusable[name] = _encode(loaded[name], faces, synthetic, device, console)
+        encoded[name], unusable[name] = _encode(loaded[name], faces, labels, synthetic, device, console)
     bad = {face: reason for reasons in unusable.values() for face, reason in reasons.items()}
     usable = [face for face in faces if face.name not in bad]
     skipped |= {str(face.path or face.name): bad[face.name] for face in faces if face.name in bad}
@@ -152,7 +160,7 @@ def compare(
             console.print(f"{name}: figures of an earlier run", markup=False)
             continue
         if name not in encoded:  # it ran on faces that another system cannot use
-            encoded[name], _ = _encode(system, faces, synthetic, device, console)
+            encoded[name], _ = _encode(system, faces, labels, synthetic, device, console)
         own = encoded.pop(name)
         codes = [own[face.name] for face in usable]
         measured = _run(system, usable, codes, known, readers[name], judges, start, device, size, output, console)
@@ -227,6 +235,7 @@ def _settings(system: System, reader: Reader | None) -> dict[str, Any]:
 def _encode(
     system: System,
     faces: Sequence[ComparedFace],
+    labels: Sequence[int],
     synthetic: SyntheticFaces | None,
     device: torch.device,
     console: Console,
@@ -236,10 +245,10 @@ def _encode(
     truths: Sequence[FaceCodes | None] = [None] * len(faces) if synthetic is None else true_codes(faces, synthetic)
     encoded: dict[str, EncodedFace] = {}
     unusable: dict[str, str] = {}
-    steps = track(list(zip(faces, truths, strict=True)), f"{system.name}: codes", console=console, transient=True)
-    for face, truth in steps:
+    known = list(zip(faces, truths, labels, strict=True))
+    for face, truth, label in track(known, f"{system.name}: codes", console=console, transient=True):
         try:
-            encoded[face.name] = encode_face(face, system, truth, device)
+            encoded[face.name] = encode_face(face, system, truth, label, device)
         except (OSError, ValueError) as error:
             unusable[face.name] = f"{system.name}: {error}"
     system.to(torch.device("cpu"))
@@ -305,6 +314,12 @@ def _notes(
     if len(rendered) < len(systems):
         begin = "the source's inverted latent" if start == "inverted" else "noise"
         notes.append(f"Rigs paint from {begin}, by DDIM of {steps} steps.")
+    labelled = [name for name, system in systems.items() if system.editor is not None]
+    if labelled:
+        notes.append(
+            f"{', '.join(labelled)}: an edit by the name of the next face's emotion alone, from the source's latent at "
+            "half of the schedule; it cannot know how strong the expression shall be."
+        )
     if synthetic is None and any(SHIPPED in system.given.values() for system in systems.values()):
         notes.append(
             "The shipped models have seen synthetic faces alone; of photographs of real people they know nothing."

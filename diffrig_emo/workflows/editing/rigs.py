@@ -41,6 +41,8 @@ class Reach:
         parts = list(rig.conditioners.modules())
         bridge = next((part for part in parts if isinstance(part, BufferConditioner)), None)
         size = getattr(rig.denoiser, "image_size", None) if bridge is None else bridge.renderer.size[0]
+        if bridge is None and isinstance(size, int) and rig.autoencoder is not None:
+            size *= rig.autoencoder.factor
         if bridge is not None and bridge.renderer.size[0] != bridge.renderer.size[1]:
             raise ValueError(f"rig: expected square pictures, got a rig of {bridge.renderer.size} pixels")
         if not isinstance(size, int):

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from diffrig_emo.conditioning import BufferConditioner
-from diffrig_emo.diffusion import ConditionedUNet, LinearSchedule
+from diffrig_emo.conditioning import BufferConditioner, EmotionLabelConditioner
+from diffrig_emo.diffusion import ConditionedUNet, CrossAttentionUNet, LinearSchedule, VQNetwork
 from diffrig_emo.modules import ExpressionRecognizer, FaceDiffusion, FaceEncoder
 from diffrig_emo.morphable import DescentEncoder, SyntheticHead, SyntheticTexture
 from diffrig_emo.perception import EmotionPrediction, EmotionRecognizer
@@ -70,3 +70,12 @@ def _missing(name):
         raise FileNotFoundError(f"the file of {name} was not found")
 
     return build
+
+
+def tiny_label_rig(size=32):
+    """A latent emotion model: it knows labels and no codes."""
+    torch.manual_seed(size)
+    autoencoder = VQNetwork(channels=(8, 16), num_res_blocks=1, num_codes=64, code_dim=4)
+    denoiser = CrossAttentionUNet(size // 2, 4, channels=(8, 16), num_heads=(1, 2), num_res_blocks=1, token_dim=16)
+    label = EmotionLabelConditioner(dim=16, form="token")
+    return FaceDiffusion(denoiser, [label], LinearSchedule(), autoencoder=autoencoder).eval()

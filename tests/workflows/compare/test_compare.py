@@ -13,8 +13,10 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from skimage.transform import resize
 
 from diffrig_emo.cli import main
+from diffrig_emo.diffusion import ConditionedUNet, LinearSchedule
 from diffrig_emo.io.images import read_image, write_image
 from diffrig_emo.io.provenance import read_provenance
+from diffrig_emo.modules import EmotionEditor, FaceDiffusion
 from diffrig_emo.structures import FaceCodes
 from diffrig_emo.synthesis import SyntheticFaces
 from diffrig_emo.transforms.edits import transfer_expression
@@ -22,7 +24,7 @@ from diffrig_emo.transforms.resizing import resize_picture
 from diffrig_emo.workflows.compare import systems, verb
 from diffrig_emo.workflows.compare.faces import HELD_OUT
 from diffrig_emo.workflows.compare.verb import compare
-from tests.workflows.compare.conftest import Happy, tiny_encoder, tiny_rig, whole_encoder
+from tests.workflows.compare.conftest import Happy, tiny_encoder, tiny_label_rig, tiny_rig, whole_encoder
 
 
 def result_of(output):
@@ -275,3 +277,48 @@ def test_what_does_not_fit_is_named_before_any_work(shipped, tmp_path, people, m
     with pytest.raises(ValueError, match="two faces or more that every system can use, got 1"):
         compare({"a": {"encoder": "shipped"}}, people, output=tmp_path / "out")
     assert (tmp_path / "out" / "skipped.csv").is_file()
+
+
+def test_a_latent_emotion_model_edits_by_the_label_of_the_next_face(shipped, tmp_path, monkeypatch):
+    asked = []
+    edit = EmotionEditor.regenerate
+
+    def regenerate(editor, latent, batch, label):
+        asked.append((int(batch["label"]), int(label)))
+        return edit(editor, latent, batch, label)
+
+    monkeypatch.setattr(EmotionEditor, "regenerate", regenerate)
+    by_label = {"rig": tiny_label_rig(), "encoder": "shipped"}
+    compare(
+        {"latent": by_label, "rig": {"rig": "shipped", "encoder": "shipped"}}, output=tmp_path, num_faces=3, steps=2
+    )
+    own = SyntheticFaces(3, 32, HELD_OUT).truth([0, 1, 2])["label"].tolist()
+    following = [*own[1:], own[0]]
+    # For every face its edit, then its reconstruction; at last the edit whose memory is measured.
+    assert asked[:6] == [pair for a, b in zip(own, following, strict=True) for pair in ((a, b), (a, a))]
+    result = result_of(tmp_path)
+    for figure in ("beta_drift", "edit_true_psnr"):
+        name = next(n for n in result["means"]["latent"] if figure in n)
+        assert math.isfinite(result["means"]["latent"][name]["mean"])
+    assert any("by the name of the next face's emotion" in note for note in result["notes"])
+
+
+def test_labels_of_photographs_are_read_by_the_recogniser_or_refused(shipped, people, tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        EmotionEditor, "invert", lambda editor, batch: asked.append(batch["label"].tolist()) or batch["image"][:, :1]
+    )
+    monkeypatch.setattr(EmotionEditor, "regenerate", lambda editor, latent, batch, label: batch["image"])
+    latent = {"latent": {"rig": tiny_label_rig(), "encoder": "shipped"}}
+    compare(latent, people, tmp_path / "read", recognizer=Happy(), steps=2)
+    assert asked
+    assert all(label == [1] for label in asked)
+    with pytest.raises(ValueError, match=r"systems: latent: it edits by the names of emotions, .* give a recognizer"):
+        compare(latent, people, tmp_path / "refused", steps=2)
+
+
+def test_a_rig_without_buffers_and_labels_is_refused(shipped, tmp_path):
+    unet = ConditionedUNet(image_size=32, base_channels=16, channel_mult=(1, 1), num_res_blocks=1)
+    rig = FaceDiffusion(unet, [], LinearSchedule())
+    with pytest.raises(ValueError, match="systems: plain: rig: expected one conditioned on physical buffers or on"):
+        compare({"plain": {"rig": rig, "encoder": "shipped"}}, output=tmp_path, num_faces=2)

@@ -57,6 +57,23 @@ def test_a_rig_without_codes_really_paints(shipped, people, cli, wordy, tmp_path
     assert read_image(out / "anna_fear.png").shape == (3, 64, 64)
 
 
+def test_a_latent_emotion_model_paints_pictures_of_its_own_size(shipped, people, cli, tmp_path):
+    config = "fit_latent_emotion_synthetic_64.yaml"
+    model = load_experiment(config, ["--trainer.logger=false", "--trainer.callbacks=null"]).model
+    write_small_run(model, tmp_path / "latent", config)
+    write_image(tmp_path / "anna.png", people["images"][0])
+    out = cli(
+        "--source",
+        tmp_path / "anna.png",
+        "--rig",
+        tmp_path / "latent",
+        "--emotion=sad",
+        "--steps=2",
+        "--guidance_scale=4",
+    )
+    assert read_image(out / "anna_sad.png").shape == (3, 64, 64)
+
+
 def test_labels_reach_their_conditioner_and_valence_does_not():
     reach = Reach(64, None, None, EmotionLabelConditioner(dim=8))
     (edit,) = plan(Request(emotion="anger"), reach, read=None)
