@@ -39,10 +39,13 @@ from diffrig_emo.diffusion.state_dicts import (
     load_diffusionrig,
 )
 from diffrig_emo.diffusion.timesteps import (
+    Spacing,
+    even_spacing,
     even_timesteps,
     linspace_timesteps,
     log_snr_timesteps,
     squeeze_timesteps,
+    strided_spacing,
     strided_timesteps,
 )
 from diffrig_emo.diffusion.unet import ConditionedUNet, VectorModulation
@@ -77,6 +80,7 @@ __all__ = [
     "ScaledLinearSchedule",
     "SemanticDirections",
     "SemanticEncoder",
+    "Spacing",
     "TimmGlobalEncoder",
     "TruncatedEdit",
     "VQNetwork",
@@ -88,6 +92,7 @@ __all__ = [
     "ddim_sample",
     "dpm_solver_sample",
     "draw_noise",
+    "even_spacing",
     "even_timesteps",
     "export_diffae",
     "export_diffusionrig",
@@ -111,6 +116,7 @@ __all__ = [
     "save_adapter",
     "slerp",
     "squeeze_timesteps",
+    "strided_spacing",
     "strided_timesteps",
     "write_diffae",
     "write_diffusionrig",

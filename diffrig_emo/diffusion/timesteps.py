@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import bisect
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
 
 from diffrig_emo.diffusion.schedules import NoiseSchedule
+
+Spacing = Callable[[int, NoiseSchedule], list[int]]
+"""Spreads a number of steps over a schedule: `even_spacing`, `strided_spacing`, `log_snr_timesteps`."""
 
 _CLEAREST = math.log(1 / 0.02)
 """Half the log SNR at which noise, or the other way round the picture, has a spread of 0.02."""
@@ -69,6 +72,16 @@ def even_timesteps(num_inference_steps: int, num_steps: int = 1000) -> list[int]
     return [round(i * stride) for i in range(num_inference_steps)]
 
 
+def even_spacing(num_inference_steps: int, schedule: NoiseSchedule) -> list[int]:
+    """`even_timesteps` of a schedule, as a `Spacing`."""
+    return even_timesteps(num_inference_steps, schedule.num_steps)
+
+
+def strided_spacing(num_inference_steps: int, schedule: NoiseSchedule) -> list[int]:
+    """`strided_timesteps` of a schedule, as a `Spacing`."""
+    return strided_timesteps(num_inference_steps, schedule.num_steps)
+
+
 def linspace_timesteps(num_inference_steps: int, num_steps: int = 1000) -> list[int]:
     """Evenly spread up to the last step, but without step 0, where next to no noise is left to remove.
 
@@ -95,7 +108,8 @@ def log_snr_timesteps(num_inference_steps: int, schedule: NoiseSchedule, last: i
     From where noise has a spread of 0.02 in [-1, 1], which is hardly to be seen, up to where it is the picture that has
     so little beside the noise: beyond, steps would be spent where nothing can be told apart. The last step is visited
     all the same. On the synthetic rig of 64 pixels, ten such steps of DPM-Solver++ come 15 dB closer to what a thousand
-    DDIM steps paint than ten of `linspace_timesteps`.
+    DDIM steps paint than ten of `linspace_timesteps`. It is a `Spacing` too: DDIM's way up and down again in 20 steps
+    misses a photograph by less than half as much as on `even_timesteps`.
 
     Args:
         num_inference_steps: how many steps to visit.

@@ -18,6 +18,7 @@ from diffrig_emo.diffusion.edit_chains import EditChain, EditSample, TruncatedEd
 from diffrig_emo.diffusion.editing import released
 from diffrig_emo.diffusion.low_rank import LowRankAdapter
 from diffrig_emo.diffusion.schedules import NoiseSchedule, PredictionType
+from diffrig_emo.diffusion.timesteps import Spacing, even_spacing
 from diffrig_emo.io.checkpoints import load_part
 from diffrig_emo.losses.diffusion import LossWeighting
 from diffrig_emo.losses.preservation import PreservationLoss
@@ -61,6 +62,7 @@ class BetaPreservation(FaceDiffusion):
         prediction_type: as for `FaceDiffusion`.
         weighting: as for `FaceDiffusion`.
         num_inference_steps: as for `FaceDiffusion`.
+        spacing: as for `FaceDiffusion`.
         initial_weights: checkpoint of stage one.
         adapter: train low-rank adapters instead of all weights.
         optimizer: as for `FaceDiffusion`.
@@ -91,6 +93,7 @@ class BetaPreservation(FaceDiffusion):
         prediction_type: PredictionType = "eps",
         weighting: LossWeighting | None = None,
         num_inference_steps: int = 20,
+        spacing: Spacing = even_spacing,
         initial_weights: str | None = None,
         adapter: LowRankAdapter | None = None,
         optimizer: OptimizerCallable = torch.optim.Adam,
@@ -104,6 +107,7 @@ class BetaPreservation(FaceDiffusion):
             prediction_type=prediction_type,
             weighting=weighting,
             num_inference_steps=num_inference_steps,
+            spacing=spacing,
             initial_weights=initial_weights,
             adapter=adapter,
             optimizer=optimizer,

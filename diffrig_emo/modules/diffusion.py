@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -28,7 +28,7 @@ from diffrig_emo.diffusion.noise import draw_noise, face_generators
 from diffrig_emo.diffusion.noise_path import NoisePath, Sampler
 from diffrig_emo.diffusion.samplers import Denoiser
 from diffrig_emo.diffusion.schedules import LinearSchedule, NoiseSchedule, PredictionType
-from diffrig_emo.diffusion.timesteps import even_timesteps, strided_timesteps
+from diffrig_emo.diffusion.timesteps import Spacing, even_spacing, strided_spacing
 from diffrig_emo.diffusion.unet import VectorModulation
 from diffrig_emo.io.checkpoints import load_part
 from diffrig_emo.losses.diffusion import LossWeighting, P2Weighting
@@ -57,6 +57,7 @@ class FaceDiffusion(FaceModule):
         prediction_type: what the denoiser predicts: "eps", "v" or "x_0".
         weighting: weight of the loss by timestep; None weighs all alike.
         num_inference_steps: DDIM steps when sampling and inverting.
+        spacing: how they are spread over the schedule; `log_snr_timesteps` inverts photographs more exactly.
         initial_weights: an earlier stage's checkpoint to start from (.ckpt, .safetensors, or DiffusionRig's .pt), of
             the same network, conditions, schedule and prediction. A model restored from its own checkpoint needs it no
             more.
@@ -84,6 +85,7 @@ class FaceDiffusion(FaceModule):
         prediction_type: PredictionType = "eps",
         weighting: LossWeighting | None = None,
         num_inference_steps: int = 20,
+        spacing: Spacing = even_spacing,
         initial_weights: str | None = None,
         adapter: LowRankAdapter | None = None,
         autoencoder: Autoencoder | None = None,
@@ -100,9 +102,8 @@ class FaceDiffusion(FaceModule):
         self.schedule = schedule
         self.prediction_type = prediction_type
         self.weighting = weighting
-        self.spacing: Callable[[int, int], list[int]] = even_timesteps
-        """Spreads steps over the schedule, as `set_steps` does: published models are measured on another grid."""
-        self.timesteps = even_timesteps(num_inference_steps, schedule.num_steps)
+        self.spacing = spacing
+        self.timesteps = spacing(num_inference_steps, schedule)
         """Steps that sampling and inverting visit, ascending; another grid may take its place."""
         if latent_scale is not None and latent_scale <= 0:
             raise ValueError(f"latent_scale: expected a positive number, or None, got {latent_scale}")
@@ -133,10 +134,13 @@ class FaceDiffusion(FaceModule):
         unet, encoder = read_diffusionrig(path)
         size = 8 * unet.divisor  # the smallest feature maps of every official size are 8x8
         buffers = BufferConditioner(face_model, texture, BufferRenderer(size))
-        rig = cls(unet, [buffers, GlobalCodeConditioner(encoder)], LinearSchedule(), weighting=P2Weighting())
-        rig.spacing = strided_timesteps
-        rig.set_steps(20)  # "ddim20"
-        return rig
+        return cls(
+            unet,
+            [buffers, GlobalCodeConditioner(encoder)],
+            LinearSchedule(),
+            weighting=P2Weighting(),
+            spacing=strided_spacing,  # "ddim20"
+        )
 
     @classmethod
     def from_diffae(
@@ -162,20 +166,15 @@ class FaceDiffusion(FaceModule):
         if expression is not None:
             unet.add_vector(VectorModulation(expression.name, expression.dim, zero_init=True))
             conditioner = ExpressiveSemanticConditioner(semantic, expression, encoder.dim, subspace=subspace)
-        model = cls(unet, [conditioner], LinearSchedule())
-        model.spacing = strided_timesteps
-        model.set_steps(20)  # "ddim20"
-        return model
+        return cls(unet, [conditioner], LinearSchedule(), spacing=strided_spacing)  # "ddim20"
 
     def set_steps(self, num_inference_steps: int) -> None:
         """Sample and invert in so many steps from now on, spread over the schedule by the model's `spacing`.
 
-        That is `even_timesteps`, and for models read from published files their own `strided_timesteps`.
-
         Raises:
             ValueError: when the spacing has no such number of steps; the message names those near it.
         """
-        self.timesteps = self.spacing(num_inference_steps, self.schedule.num_steps)
+        self.timesteps = self.spacing(num_inference_steps, self.schedule)
 
     def train(self, mode: bool = True) -> Self:
         """The autoencoder stays in eval mode."""

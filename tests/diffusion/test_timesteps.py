@@ -7,10 +7,12 @@ from diffusers import DDIMScheduler, DPMSolverMultistepScheduler
 from diffrig_emo.diffusion import (
     CosineSchedule,
     LinearSchedule,
+    even_spacing,
     even_timesteps,
     linspace_timesteps,
     log_snr_timesteps,
     squeeze_timesteps,
+    strided_spacing,
     strided_timesteps,
 )
 
@@ -106,3 +108,10 @@ def test_a_squeezed_grid_is_the_same_in_small(grid):
     for strength in (0, -1, 1.01):
         with pytest.raises(ValueError, match=rf"strength must be above 0 and at most 1, got {strength}"):
             squeeze_timesteps(steps, strength)
+
+
+def test_spacings_are_the_grids_of_a_schedule():
+    schedule = CosineSchedule(num_steps=200)
+    assert even_spacing(5, schedule) == even_timesteps(5, 200)
+    assert strided_spacing(5, schedule) == strided_timesteps(5, 200)
+    assert log_snr_timesteps(5, schedule)[-1] == 199

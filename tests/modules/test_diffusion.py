@@ -3,7 +3,13 @@ import pytest
 import torch
 
 from diffrig_emo.conditioning import BufferConditioner, Conditioner, GlobalCodeConditioner
-from diffrig_emo.diffusion import ConditionedUNet, CosineSchedule, TimmGlobalEncoder, VectorModulation
+from diffrig_emo.diffusion import (
+    ConditionedUNet,
+    CosineSchedule,
+    TimmGlobalEncoder,
+    VectorModulation,
+    log_snr_timesteps,
+)
 from diffrig_emo.diffusion.noise import face_noise
 from diffrig_emo.losses import MinSNRWeighting
 from diffrig_emo.modules import FaceDiffusion
@@ -242,3 +248,10 @@ def test_guidance_exaggerates_what_was_asked_for(labelled):
     nothing = Conditioning(vectors={"global": torch.zeros(4, 4)})
     torch.testing.assert_close(none, rig.sample(nothing, latent))
     assert (more - none).abs().mean() > 1.2 * (plain - none).abs().mean()
+
+
+def test_steps_are_spread_by_the_models_spacing():
+    rig = FaceDiffusion(**parts(), num_inference_steps=4, spacing=log_snr_timesteps)
+    assert rig.timesteps == log_snr_timesteps(4, rig.schedule)
+    rig.set_steps(7)
+    assert rig.timesteps == log_snr_timesteps(7, rig.schedule)
