@@ -31,7 +31,7 @@ def figures(
     output: Path = Path("emotion_figures"),
     results: Path = RESULTS,
     faces: int = 6000,
-    vq_steps: int = 1500,
+    vq_steps: int = 4000,
     latent_steps: int = 4000,
     teacher_steps: int = 2000,
     finetuning_steps: int = 100,
