@@ -4,8 +4,8 @@
 
 Everything learns from synthetic faces: the study's guide and recogniser, the study's stage one four times as long, then
 stage two by `fit_beta_preservation_synthetic_64.yaml`, of which `SHARE` is taken over; about an hour and a half on two
-CPU cores. What lies in the cache is not made again; guide and recogniser may be those of `diffrig-emo study`, but not its
-`stage_one.ckpt`.
+CPU cores. What lies in the cache is not made again; guide and recogniser may be those of `diffrig-emo study`, but not
+its `stage_one.ckpt`.
 """
 
 from __future__ import annotations
