@@ -47,7 +47,7 @@ def ship(
     cache: Path,
     output: Path = ROOT / "diffrig_emo" / "weights",
     figures: Path = ROOT / "docs" / "results" / "diffae.json",
-    steps: int = 5000,
+    steps: int = 8000,
     code_steps: int | None = None,
     faces: int = 64,
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -26,6 +27,8 @@ class SemanticEncoder(nn.Module):
         attention_resolutions: sides of the feature maps, in pixels, that get self-attention. The middle always has it.
         dim: size of the code.
         num_heads: attention heads.
+        code_gain: factor of the last layer's weights at the start of training. At 1, as published, the codes of
+            different faces hardly differ at first, and a small network on few pictures paints without them for long.
 
     Raises:
         ValueError: when image_size cannot be halved that often, an attention resolution is no level's, or a number is
@@ -47,6 +50,7 @@ class SemanticEncoder(nn.Module):
         attention_resolutions: Sequence[int] = (16,),
         dim: int = 512,
         num_heads: int = 1,
+        code_gain: float = 1.0,
     ) -> None:
         super().__init__()
         widths = [int(mult * base_channels) for mult in channel_mult]
@@ -82,6 +86,8 @@ class SemanticEncoder(nn.Module):
         self.middle_blocks = nn.ModuleList([first, EncoderBlock(channels, channels)])
         self.head_norm = ModulatedGroupNorm(channels)
         self.head_linear = nn.Linear(channels, dim)
+        with torch.no_grad():
+            self.head_linear.weight *= code_gain
 
     def forward(self, image: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch dim"]:
         """Encode clean RGB pictures in [-1, 1], of the size this encoder was built for.
