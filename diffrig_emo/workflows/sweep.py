@@ -35,9 +35,9 @@ _HEADS = {
     "psnr": "PSNR",
     "psnr_changed": "changed",
     "psnr_unchanged": "unchanged",
-    "expression_error": "exp error",
-    "beta_drift": "beta drift",
-    "seconds": "seconds",
+    "expression_error": "exp err",
+    "beta_drift": "drift",
+    "seconds": "s/face",
 }
 
 Row = dict[str, Any]
@@ -228,7 +228,7 @@ def _grid(*axes: Sequence[Any]) -> list[Point]:
     return points
 
 
-def _name(row: Row, varied: Sequence[str]) -> str:
+def _name(row: Row, varied: Sequence[str], separator: str = " · ") -> str:
     words = []
     for name in varied or ("sampler",):
         value = row[name]
@@ -236,7 +236,7 @@ def _name(row: Row, varied: Sequence[str]) -> str:
             words += [name] if value else []
         else:
             words.append(value if isinstance(value, str) else f"{name.replace('_', ' ')} {value:g}")
-    return " · ".join(words) or f"no {varied[0]}"
+    return separator.join(words) or f"no {varied[0]}"
 
 
 def _write_csv(path: Path, references: Sequence[Row], rows: Sequence[Row]) -> None:
@@ -255,7 +255,7 @@ def _table(references: Sequence[Row], rows: Sequence[Row], title: str) -> Table:
     for name in FIGURES:
         table.add_column(_HEADS[name], justify="right", no_wrap=True)
     for row in [*references, *rows]:
-        label = row["name"].replace("_", " ") if "name" in row else _name(row, varied)
+        label = row["name"].replace("_", " ") if "name" in row else _name(row, varied, " ")
         table.add_row(label, *(_shown(row.get(figure)) for figure in FIGURES))
     return table
 
