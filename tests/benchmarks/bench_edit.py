@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from diffrig_emo.datasets.photos import list_photos
-from diffrig_emo.diffusion import even_timesteps
+from diffrig_emo.diffusion import Spacing, even_spacing, log_snr_timesteps
 from diffrig_emo.io.images import write_image
 from diffrig_emo.metrics.functional.image import psnr
 from diffrig_emo.modules import FaceDiffusion, FaceEncoder
@@ -94,7 +94,7 @@ def denoiser_share(
     rig: FaceDiffusion, photos: int = PHOTOS, batch_size: int = BATCH, steps: int = STEPS
 ) -> dict[str, dict[str, Any]]:
     """Seconds per photograph, and the share of them inside the denoiser."""
-    rig.timesteps = even_timesteps(steps, rig.schedule.num_steps)
+    rig.set_steps(steps)
     encoder = shipped_encoder()
     watch = Stopwatch(rig.denoiser)
     with tempfile.TemporaryDirectory() as home:
@@ -118,12 +118,17 @@ def closeness(rig: FaceDiffusion, faces: int = FACES, many: int = MANY) -> dict[
     batch = face_collate([people[i] for i in range(faces)])
     codes = transfer_expression(batch["codes"], batch["codes"][torch.arange(faces).roll(-1)])
     latent = rig.invert(batch["image"], rig.condition(batch))
-    few = {"dpm10": (10, "dpm"), "ddim10": (10, "ddim"), "ddim20": (20, "ddim")}
+    few = {
+        "dpm10": (10, "dpm", even_spacing),
+        "ddim10": (10, "ddim", even_spacing),
+        "ddim20": (20, "ddim", even_spacing),
+        "ddim20_log_snr": (20, "ddim", log_snr_timesteps),
+    }
     figures = {}
     for start in ("inverted", "noise"):
 
-        def paint(steps: int, sampler: str, start: str = start) -> Tensor:
-            rig.timesteps = even_timesteps(steps, rig.schedule.num_steps)
+        def paint(steps: int, sampler: str, spacing: Spacing = even_spacing, start: str = start) -> Tensor:
+            rig.timesteps = spacing(steps, rig.schedule)
             return rig.edit(batch, codes=codes, start=start, latent=latent, sampler=sampler)
 
         wanted = paint(many, "ddim")
