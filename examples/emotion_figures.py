@@ -18,6 +18,7 @@ from jsonargparse import auto_cli
 
 from diffrig_emo.datamodules import SyntheticFacesDataModule
 from diffrig_emo.io.atomic import atomic_path
+from diffrig_emo.io.json_files import write_json
 from diffrig_emo.workflows.emotion.invert import invert_emotions
 from diffrig_emo.workflows.emotion.study import TARGETS, emotion_study
 from diffrig_emo.workflows.experiment import load_experiment
@@ -86,7 +87,9 @@ def figures(
         guidance_scale=guidance_scale,
         inversion_guidance=inversion_guidance,
     )
-    results.mkdir(parents=True, exist_ok=True)
+    latent_rows, more = (json.loads((output / "study" / f"{n}.json").read_text()) for n in ("emotion", "emotion_more"))
+    systems = {"latent": latent_rows["overall"], **{name: rows["overall"] for name, rows in more["systems"].items()}}
+    write_json(results / "emotion_systems.json", systems)
     for path in (output / "study").iterdir():
         if path.suffix in (".json", ".png"):
             name = path.name if path.name.startswith("emotion") else f"emotion_{path.name}"
