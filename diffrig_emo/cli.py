@@ -63,7 +63,7 @@ VERBS = {
     "demo": Verb("demo", "diffrig-emo demo --output demo_output"),
     "diffae": Verb("diffae", "diffrig-emo diffae --attribute happy --output happy"),
     "diffae-interpolate": Verb("diffae_interpolate", "diffrig-emo diffae-interpolate --output way"),
-    "diffae-sample": Verb("diffae_sample", "diffrig-emo diffae-sample --count 16 --output people"),
+    "diffae-sample": Verb("diffae_sample", "diffrig-emo diffae-sample --count 16 --temperature 0.6 --output people"),
     "doctor": Verb("doctor", "diffrig-emo doctor"),
     "edit": Verb("edit", "diffrig-emo edit --emotion happy --output out"),
     "emotion-study": Verb(

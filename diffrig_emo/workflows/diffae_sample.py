@@ -23,6 +23,7 @@ def diffae_sample(
     prior: Path | None = None,
     steps: int = 20,
     prior_steps: int = 200,
+    temperature: float = 1.0,
     seed: int = 0,
 ) -> None:
     """Draw semantic codes by a latent prior, and paint them from random noise.
@@ -40,6 +41,8 @@ def diffae_sample(
             own file, and of the small autoencoder.
         steps: DDIM steps of painting.
         prior_steps: DDIM steps of drawing a code.
+        temperature: factor of the noise that pictures are painted from, 0 to 1; below 1 they get smoother, which hides
+            the grain of an autoencoder that has trained little, such as the one of the package.
         seed: fixes the faces.
 
     Raises:
@@ -48,6 +51,8 @@ def diffae_sample(
     """
     if count < 1:
         raise ValueError(f"count: expected at least 1, got {count}")
+    if not 0 <= temperature <= 1:
+        raise ValueError(f"temperature: expected a number from 0 to 1, got {temperature}")
     model = load_autoencoder(autoencoder)
     drawing = load_prior(autoencoder if prior is None else prior, model)
     drawing.timesteps = strided_timesteps(prior_steps, drawing.schedule.num_steps)
@@ -58,7 +63,7 @@ def diffae_sample(
             noises.append(torch.randn(3, model.image_size, model.image_size, generator=generator))
             codes.append(torch.randn(model.dim, generator=generator))
         z = drawing.sample(torch.stack(codes).to(model.device))
-        pictures += list(model.paint(z, torch.stack(noises), steps).cpu())
+        pictures += list(model.paint(z, temperature * torch.stack(noises), steps).cpu())
     for number, picture in enumerate(pictures):
         write_image(output / f"{number:03d}.png", picture)
     write_image(output / "grid.png", make_grid(torch.stack(pictures), nrow=8, padding=2, pad_value=1.0))

@@ -201,6 +201,8 @@ def test_bad_requests_are_named(official, shipped, photo, tmp_path, monkeypatch)
         diffae(photo, "glad", autoencoder=path, classifier=official / "cls.ckpt")
     with pytest.raises(ValueError, match="no stride visits exactly 60"):
         diffae(photo, autoencoder=path, steps=60, whole=True, output=tmp_path / "out")
+    with pytest.raises(ValueError, match="temperature: expected a number from 0 to 1, got 2"):
+        diffae_sample(temperature=2)
     with pytest.raises(ValueError, match="num_frames"):
         diffae_interpolate(num_frames=1)
     with pytest.raises(ValueError, match="its classifier, which holds no network"):
