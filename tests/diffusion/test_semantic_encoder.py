@@ -54,3 +54,13 @@ def test_bad_settings_are_named(settings, message):
 def test_pictures_of_another_size_are_refused():
     with pytest.raises(ValueError, match=r"built for pictures of \(batch, 3, 16, 16\), got \(2, 3, 32, 32\)"):
         small()(torch.zeros(2, 3, 32, 32))
+
+
+def test_the_gain_spreads_codes_at_the_start_and_nothing_else():
+    made = []
+    for gain in (1.0, 20.0):
+        torch.manual_seed(0)
+        made.append(small(code_gain=gain).eval())
+    image = torch.rand(4, 3, 16, 16) * 2 - 1
+    plain, wide = (encoder(image) - encoder.head_linear.bias for encoder in made)
+    torch.testing.assert_close(wide, 20 * plain)

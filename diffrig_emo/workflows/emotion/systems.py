@@ -22,7 +22,7 @@ FINETUNING_STEPS = 40
 
 
 class EmotionSystem(Protocol):
-    """Anything that edits emotions by label; `compare` and the study ask no more of it."""
+    """Anything that edits emotions by label; the study asks no more of it."""
 
     def edit(self, batch: FaceBatch, target: int) -> Tensor:
         """Pictures (B, 3, H, W), RGB in [0, 1], of the batch's faces with an emotion, 0..7."""
