@@ -9,8 +9,10 @@ from rich.progress import track
 from torch.utils.data import DataLoader, Dataset
 
 from diffrig_emo.datamodules.base import FaceDataModule
+from diffrig_emo.datasets.sampling import SceneSampler
 from diffrig_emo.structures import FaceBatch, face_collate
-from diffrig_emo.synthesis import SyntheticFaces
+from diffrig_emo.synthesis import SyntheticFaces, SyntheticScenes
+from diffrig_emo.synthesis.population import N_EMOTIONS
 from diffrig_emo.transforms.edits import transfer_expression
 
 
@@ -67,6 +69,52 @@ class SyntheticFacesDataModule(FaceDataModule):
         if self.in_memory:
             self.train_dataset = FacesInMemory(self.train_faces)
             self.val_dataset = FacesInMemory(self.val_faces)
+
+
+class SyntheticScenesDataModule(SyntheticFacesDataModule):
+    """Training photographs of `SyntheticScenes`, a few of each scene in a row: what differs is the emotion alone.
+
+    A `SceneContrast` of as many faces learns from them. Validation, test and prediction are those of
+    `SyntheticFacesDataModule`, and the scenes' people those that it trains on.
+
+    Args:
+        num_scenes: scenes to train on, photographed with each of eight emotions.
+        faces_per_scene: photographs of a scene in a batch; another choice is drawn in every epoch.
+        num_val: as for `SyntheticFacesDataModule`; likewise below.
+        num_test: test photographs.
+        image_size: side of the photographs in pixels.
+        batch_size: faces per batch and process, a multiple of `faces_per_scene`.
+        num_workers: loading processes.
+        seed: fixes the people and the order of training.
+
+    Raises:
+        ValueError: when a number is out of range, or scenes would be torn between batches.
+    """
+
+    def __init__(
+        self,
+        num_scenes: int = 1000,
+        faces_per_scene: int = 4,
+        num_val: int = 64,
+        num_test: int = 32,
+        image_size: int = 64,
+        batch_size: int = 16,
+        num_workers: int = 0,
+        seed: int = 0,
+    ) -> None:
+        if num_scenes < 1 or not 1 <= faces_per_scene <= N_EMOTIONS or batch_size % faces_per_scene:
+            raise ValueError(
+                "SyntheticScenesDataModule: expected num_scenes of at least 1, faces_per_scene of 1 to "
+                f"{N_EMOTIONS} and a batch_size that is a multiple of it, got {num_scenes}, {faces_per_scene} and "
+                f"{batch_size}"
+            )
+        super().__init__(num_scenes, num_val, num_test, image_size, 1, batch_size, num_workers, seed)
+        self.faces_per_scene = faces_per_scene
+        self.train_faces = SyntheticScenes(num_scenes, image_size, 3 * seed)
+
+    def _train_sampler(self, world_size: int, rank: int) -> SceneSampler:
+        scenes = len(self.train_faces) // N_EMOTIONS
+        return SceneSampler(scenes, N_EMOTIONS, self.faces_per_scene, world_size, rank, self.seed)
 
 
 class FacesInMemory(Dataset[FaceBatch]):

@@ -46,6 +46,51 @@ class ShuffledSampler(DistributedSampler[object]):
         return (int(i) for i in super().__iter__())  # type: ignore[call-overload]
 
 
+class SceneSampler(ShuffledSampler):
+    """Draws every scene once an epoch, and a few of its photographs in a row.
+
+    Args:
+        num_scenes: scenes of the data set; photograph `i` is of scene `i // photos_per_scene`.
+        photos_per_scene: photographs that there are of each.
+        faces_per_scene: how many are drawn.
+        num_replicas: processes.
+        rank: this process.
+        seed: fixes the order, with the epoch.
+
+    Raises:
+        ValueError: when a scene has not so many photographs.
+
+    Example:
+        >>> order = list(SceneSampler(num_scenes=5, photos_per_scene=8, faces_per_scene=2))
+        >>> len(order), all(a // 8 == b // 8 and a != b for a, b in zip(order[::2], order[1::2]))
+        (10, True)
+    """
+
+    def __init__(
+        self,
+        num_scenes: int,
+        photos_per_scene: int,
+        faces_per_scene: int,
+        num_replicas: int = 1,
+        rank: int = 0,
+        seed: int = 0,
+    ) -> None:
+        if not 1 <= faces_per_scene <= photos_per_scene:
+            raise ValueError(f"faces_per_scene: expected 1 to {photos_per_scene}, got {faces_per_scene}")
+        super().__init__(num_scenes, num_replicas, rank, seed)
+        self.photos_per_scene = photos_per_scene
+        self.faces_per_scene = faces_per_scene
+
+    def _order(self) -> Iterator[int]:
+        for scene in super()._order():
+            rng = np.random.default_rng((self.seed, self.epoch, scene))
+            drawn = rng.permutation(self.photos_per_scene)[: self.faces_per_scene]
+            yield from (scene * self.photos_per_scene + drawn).tolist()
+
+    def __len__(self) -> int:
+        return super().__len__() * self.faces_per_scene
+
+
 class BalancedSampler(ShuffledSampler):
     """Draws groups of faces in wanted shares: the classes of a data set equally often, say.
 

@@ -3,6 +3,7 @@
 from diffrig_emo.losses.adversarial import adaptive_weight, hinge_loss
 from diffrig_emo.losses.agreement import concordance_loss, correlation_loss
 from diffrig_emo.losses.codes import CodeLoss
+from diffrig_emo.losses.contrast import SceneContrast
 from diffrig_emo.losses.diffusion import LossWeighting, MinSNRWeighting, P2Weighting
 from diffrig_emo.losses.emotion import EmotionLoss, class_weights
 from diffrig_emo.losses.preservation import PreservationLoss, measure_floor
@@ -15,6 +16,7 @@ __all__ = [
     "MinSNRWeighting",
     "P2Weighting",
     "PreservationLoss",
+    "SceneContrast",
     "adaptive_weight",
     "class_weights",
     "concordance_loss",

@@ -31,6 +31,7 @@ from diffrig_emo.diffusion.schedules import LinearSchedule, NoiseSchedule, Predi
 from diffrig_emo.diffusion.timesteps import Spacing, even_spacing, strided_spacing
 from diffrig_emo.diffusion.unet import VectorModulation
 from diffrig_emo.io.checkpoints import load_part
+from diffrig_emo.losses.contrast import SceneContrast
 from diffrig_emo.losses.diffusion import LossWeighting, P2Weighting
 from diffrig_emo.losses.functional import denoising_loss
 from diffrig_emo.modules.base import FaceModule
@@ -56,6 +57,8 @@ class FaceDiffusion(FaceModule):
         schedule: noise schedule.
         prediction_type: what the denoiser predicts: "eps", "v" or "x_0".
         weighting: weight of the loss by timestep; None weighs all alike.
+        contrast: in training on batches of scenes, weighs what tells the photographs of a scene apart above the rest;
+            None: faces have nothing to do with each other.
         num_inference_steps: DDIM steps when sampling and inverting.
         spacing: how they are spread over the schedule; `log_snr_timesteps` inverts photographs more exactly.
         initial_weights: an earlier stage's checkpoint to start from (.ckpt, .safetensors, or DiffusionRig's .pt), of
@@ -84,6 +87,7 @@ class FaceDiffusion(FaceModule):
         schedule: NoiseSchedule,
         prediction_type: PredictionType = "eps",
         weighting: LossWeighting | None = None,
+        contrast: SceneContrast | None = None,
         num_inference_steps: int = 20,
         spacing: Spacing = even_spacing,
         initial_weights: str | None = None,
@@ -102,6 +106,7 @@ class FaceDiffusion(FaceModule):
         self.schedule = schedule
         self.prediction_type = prediction_type
         self.weighting = weighting
+        self.contrast = contrast
         self.spacing = spacing
         self.timesteps = spacing(num_inference_steps, schedule)
         """Steps that sampling and inverting visit, ascending; another grid may take its place."""
@@ -209,7 +214,11 @@ class FaceDiffusion(FaceModule):
         return Conditioning.merge([conditioner(batch) for conditioner in self.conditioners])
 
     def denoising_loss(
-        self, batch: FaceBatch, t: Int[Tensor, " batch"], eps: Float[Tensor, "batch 3 height width"]
+        self,
+        batch: FaceBatch,
+        t: Int[Tensor, " batch"],
+        eps: Float[Tensor, "batch 3 height width"],
+        contrast: SceneContrast | None = None,
     ) -> Float[Tensor, " batch"]:
         """Weighted mean squared error of the prediction, per face.
 
@@ -217,11 +226,14 @@ class FaceDiffusion(FaceModule):
             batch: faces with what the conditioners need.
             t: timestep of each face.
             eps: standard normal noise.
+            contrast: of the scenes that the batch is made of, which share t and eps.
         """
         x_0 = self.encode(batch["image"])
         x_t = self.schedule.add_noise(x_0, eps, t)
         prediction = self(x_t, t, self.condition(batch))
         target = self.schedule.target(x_0, eps, t, self.prediction_type)
+        if contrast is not None:
+            prediction = target + contrast.stretch(prediction - target)
         weight = None if self.weighting is None else self.weighting(self.schedule.snr(t), self.prediction_type)
         return denoising_loss(prediction, target, weight)
 
@@ -231,12 +243,15 @@ class FaceDiffusion(FaceModule):
         Each is uniform, but together they cover the schedule, which lowers the variance of the loss (Kingma et
         al., "Variational Diffusion Models", 2021, appendix I.1).
         """
-        image = batch["image"]
-        n = image.shape[0]
+        image, contrast = batch["image"], self.contrast
+        n = len(image) if contrast is None else contrast.scenes(len(image))
         t = self._timesteps(n)
         eps = torch.randn(n, *self._shape(image), dtype=image.dtype, device=image.device)
-        loss = self.denoising_loss(batch, t, eps).mean()
-        self.log("train/loss", loss, prog_bar=True, batch_size=n)
+        if contrast is None:
+            loss = self.denoising_loss(batch, t, eps).mean()
+        else:
+            loss = self.denoising_loss(batch, contrast.share(t), contrast.share(eps), contrast).mean()
+        self.log("train/loss", loss, prog_bar=True, batch_size=len(image))
         return loss
 
     def validation_step(self, batch: FaceBatch, batch_idx: int) -> Tensor:

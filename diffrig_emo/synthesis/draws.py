@@ -19,6 +19,7 @@ _SUBJECTS = {
     "clothes": 9,
     "camera": 10,
     "cam": 11,
+    "emotion": 12,
 }
 
 

@@ -18,7 +18,7 @@ def with_emotion(
     label: Int[Tensor, " batch"],
     va: Float[Tensor, "batch 2"],
     target: Int[Tensor, " batch"],
-    strength: float = TYPICAL_STRENGTH,
+    strength: float | Float[Tensor, " batch"] = TYPICAL_STRENGTH,
 ) -> FaceCodes:
     """Codes of synthetic faces with the expression of another emotion.
 
@@ -30,7 +30,7 @@ def with_emotion(
         label: their emotions, 0..7.
         va: their valence and arousal, which tell how strongly they show them.
         target: emotions wanted, 0..7.
-        strength: of the emotions wanted.
+        strength: of the emotions wanted, of all faces or of each.
 
     Raises:
         ValueError: when a label is unknown.
@@ -43,11 +43,12 @@ def with_emotion(
         (True, False)
     """
     exp, pose = codes.exp.clone(), codes.pose.clone()
+    wanted = torch.as_tensor(strength).expand(codes.batch_size)
     for face in range(codes.batch_size):
         own_exp, own_jaw, *own_va = emotion_preset(int(label[face]))
         new_exp, new_jaw, _, _ = emotion_preset(int(target[face]))
         felt = torch.tensor(own_va)
         own = float(va[face].cpu() @ felt / felt.square().sum()) if felt.any() else TYPICAL_STRENGTH
-        exp[face] += (strength * new_exp - own * own_exp).to(exp)
-        pose[face, 3:] += (strength * new_jaw - own * own_jaw).to(pose)
+        exp[face] += (wanted[face] * new_exp - own * own_exp).to(exp)
+        pose[face, 3:] += (wanted[face] * new_jaw - own * own_jaw).to(pose)
     return codes.replace(exp=exp, pose=pose)

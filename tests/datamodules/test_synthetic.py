@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from diffrig_emo.datamodules import SyntheticFacesDataModule
+from diffrig_emo.datamodules import SyntheticFacesDataModule, SyntheticScenesDataModule
 from diffrig_emo.transforms import transfer_expression
 
 
@@ -56,3 +56,26 @@ def test_without_memory_faces_are_made_when_asked_for():
 def test_bad_numbers_are_named(argument, value):
     with pytest.raises(ValueError, match=argument):
         SyntheticFacesDataModule(**{argument: value})
+
+
+def test_scenes_come_whole_and_in_another_order_each_epoch():
+    data = SyntheticScenesDataModule(
+        num_scenes=3, faces_per_scene=2, num_val=1, num_test=1, image_size=16, batch_size=4
+    )
+    data.setup("fit")
+
+    def order(epoch):
+        loader = data.train_dataloader()
+        loader.sampler.set_epoch(epoch)
+        return [int(i) for batch in loader for i in batch["index"]]
+
+    first = order(0)
+    assert len(first) == 4  # the third scene fills no batch
+    assert all(a // 8 == b // 8 and a != b for a, b in zip(first[::2], first[1::2], strict=True))
+    assert first == order(0)
+    assert first != order(1)
+    resumed = data.train_dataloader()
+    resumed.sampler.start = 2
+    assert list(resumed.sampler) == list(data.train_dataloader().sampler)[2:]
+    with pytest.raises(ValueError, match="batch_size that is a multiple"):
+        SyntheticScenesDataModule(faces_per_scene=4, batch_size=6)

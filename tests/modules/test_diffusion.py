@@ -11,7 +11,7 @@ from diffrig_emo.diffusion import (
     log_snr_timesteps,
 )
 from diffrig_emo.diffusion.noise import face_noise
-from diffrig_emo.losses import MinSNRWeighting
+from diffrig_emo.losses import MinSNRWeighting, SceneContrast
 from diffrig_emo.modules import FaceDiffusion
 from diffrig_emo.renderer import BufferRenderer
 from diffrig_emo.structures import Conditioning, FaceBatch, StructError, face_collate
@@ -196,6 +196,26 @@ def test_training_timesteps_cover_the_schedule(rig, batch, monkeypatch):
     quarters = (steps * 4 // rig.schedule.num_steps).sort(dim=1).values
     assert (quarters == torch.arange(4)).float().mean() > 0.99  # one face in each quarter, but for rounding
     assert abs(steps[:, 0].float().mean() / rig.schedule.num_steps - 0.5) < 0.1
+
+
+def test_photographs_of_a_scene_share_noise_and_timestep(batch, monkeypatch):
+    rig = FaceDiffusion(**parts(), prediction_type="v", contrast=SceneContrast(faces_per_scene=2, weight=4.0))
+    seen = []
+    monkeypatch.setattr(FaceDiffusion, "log", lambda *args, **kwargs: None)
+    # Validation is plain: its faces are no scenes.
+    plain = FaceDiffusion(**parts(), prediction_type="v")
+    torch.testing.assert_close(rig.eval().validation_step(batch, 0), plain.eval().validation_step(batch, 0))
+    rig.train().denoiser.register_forward_hook(lambda module, inputs, output: seen.append((*inputs[:2], output)))
+    loss = rig.training_step(batch, 0)
+    (x_t, t, prediction) = seen[0]
+    assert t[0] == t[1] != t[2] == t[3]
+    x_0 = rig.encode(batch["image"])
+    a = rig.schedule.alphas_cumprod[t].view(-1, 1, 1, 1).to(x_0)
+    eps = (x_t - a.sqrt() * x_0) / (1 - a).sqrt()
+    torch.testing.assert_close(eps[0::2], eps[1::2], atol=1e-4, rtol=1e-4)
+    error = (prediction - rig.schedule.target(x_0, eps, t, "v")).view(2, 2, 3, 16, 16)
+    mean = error.mean(dim=1, keepdim=True)
+    torch.testing.assert_close(loss, (mean.square() + 4 * (error - mean).square()).mean(), atol=1e-4, rtol=1e-4)
 
 
 def test_bad_target_codes_are_named(rig, batch):
