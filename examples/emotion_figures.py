@@ -33,12 +33,13 @@ def figures(
     results: Path = RESULTS,
     faces: int = 6000,
     vq_steps: int = 4000,
-    latent_steps: int = 4000,
+    latent_steps: int = 12000,
     teacher_steps: int = 2000,
     finetuning_steps: int = 100,
     finetuned: Sequence[str] = TARGETS,
+    strength: float = 0.8,
     guidance_scale: float = 4.0,
-    inversion_guidance: float | None = None,
+    inversion_guidance: float | None = 1.0,
     study_faces: int = 64,
 ) -> None:
     """Train what is missing, and write the figures.
@@ -46,12 +47,14 @@ def figures(
     Args:
         output: folder of the runs.
         results: folder for emotion.json and the pictures.
-        faces: training photographs.
+        faces: training photographs of the autoencoder; the teacher has half as many.
         vq_steps: optimizer steps of the autoencoder.
         latent_steps: optimizer steps of the latent model.
         teacher_steps: optimizer steps of the recogniser that finetuning is taught by; the judge is the shipped one.
         finetuning_steps: optimizer steps of each emotion's finetuning.
         finetuned: emotions that are finetuned; none leaves finetuning out.
+        strength: how far up edits go, as a share of the schedule. Latents of 64-pixel faces still show the expression at
+            the published 0.5.
         guidance_scale: of edits.
         inversion_guidance: of the way up; None takes the same.
         study_faces: held-out faces.
@@ -59,18 +62,19 @@ def figures(
     data = SyntheticFacesDataModule(num_train=faces, num_val=64, num_test=8, batch_size=8)
     vq = stage(output / "vq", "fit_vq_synthetic_64.yaml", vq_steps, data)
     options = [f"--model.init_args.autoencoder_weights={vq}"]
-    latent = stage(output / "latent", "fit_latent_emotion_synthetic_64.yaml", latent_steps, data, options)
+    latent = stage(output / "latent", "fit_latent_emotion_synthetic_64.yaml", latent_steps, None, options)
     if finetuned:
         others = SyntheticFacesDataModule(num_train=faces // 2, num_val=64, num_test=8, batch_size=32, seed=TEACHER)
         teacher = stage(output / "teacher", "fit_recognizer_synthetic_64.yaml", teacher_steps, others)
         inverted = output / "inverted.safetensors"
         if not inverted.is_file():
-            invert_emotions(str(latent), str(inverted), faces=320, steps=20)
+            invert_emotions(str(latent), str(inverted), faces=320, steps=20, strength=strength)
         for name in finetuned:
             options = [
                 f"--model.init_args.initial_weights={latent}",
                 f"--model.init_args.embedder.init_args.recognizer.init_args.weights={teacher}",
                 f"--model.init_args.target={LABELS.get(name, name)}",
+                f"--model.init_args.strength={strength}",
                 f"--data.init_args.path={inverted}",
             ]
             stage(
@@ -84,6 +88,7 @@ def figures(
         two_stage="shipped",
         encoder=Path("shipped"),
         faces=study_faces,
+        strength=strength,
         guidance_scale=guidance_scale,
         inversion_guidance=inversion_guidance,
     )
@@ -124,7 +129,7 @@ def stage(
         "--trainer.enable_model_summary=false",
         "--trainer.check_val_every_n_epoch=4",
     ]
-    if data is not None:
+    if "finetuning" not in config:
         words.append(f"--model.init_args.lr_scheduler.init_args.total_steps={steps}")
     run = load_experiment(config, words)
     source: L.LightningDataModule = run.data if data is None else data

@@ -8,7 +8,7 @@ from diffrig_emo.datamodules.ffhq import FFHQDataModule
 from diffrig_emo.datamodules.inverted_faces import InvertedFacesDataModule
 from diffrig_emo.datamodules.resumable_loader import ResumableLoader
 from diffrig_emo.datamodules.semantic_codes import EncodedFaces, SemanticCodesDataModule
-from diffrig_emo.datamodules.synthetic import SyntheticFacesDataModule, SyntheticScenesDataModule
+from diffrig_emo.datamodules.synthetic import SyntheticFacesDataModule
 from diffrig_emo.datamodules.synthetic_album import SyntheticAlbumDataModule
 
 __all__ = [
@@ -23,5 +23,4 @@ __all__ = [
     "SemanticCodesDataModule",
     "SyntheticAlbumDataModule",
     "SyntheticFacesDataModule",
-    "SyntheticScenesDataModule",
 ]

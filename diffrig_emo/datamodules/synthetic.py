@@ -9,7 +9,7 @@ from rich.progress import track
 from torch.utils.data import DataLoader, Dataset
 
 from diffrig_emo.datamodules.base import FaceDataModule
-from diffrig_emo.datasets.sampling import SceneSampler
+from diffrig_emo.datasets.sampling import SceneSampler, ShuffledSampler
 from diffrig_emo.structures import FaceBatch, face_collate
 from diffrig_emo.synthesis import SyntheticFaces, SyntheticScenes
 from diffrig_emo.synthesis.population import N_EMOTIONS
@@ -33,6 +33,11 @@ class SyntheticFacesDataModule(FaceDataModule):
         seed: fixes the people and the order of training.
         in_memory: make the training photographs once, before training (12 KB each at 64 pixels);
             otherwise they are made anew whenever they are loaded, for sets larger than memory.
+        faces_per_scene: train on `SyntheticScenes`, num_train / 8 faces with each of eight emotions; a batch holds so
+            many photographs of a face in a row, as `SceneContrast` wants them. None: on `SyntheticFaces`.
+
+    Raises:
+        ValueError: when a number is out of range, or scenes would be torn apart.
     """
 
     def __init__(
@@ -46,6 +51,7 @@ class SyntheticFacesDataModule(FaceDataModule):
         num_workers: int = 0,
         seed: int = 0,
         in_memory: bool = True,
+        faces_per_scene: int | None = None,
     ) -> None:
         super().__init__(batch_size, num_workers, seed)
         for name, value in {"num_train": num_train, "num_val": num_val, "num_test": num_test}.items():
@@ -53,8 +59,14 @@ class SyntheticFacesDataModule(FaceDataModule):
                 raise ValueError(f"SyntheticFacesDataModule: {name} must be at least 1, got {value}")
         self.image_size = image_size
         self.in_memory = in_memory
+        self.faces_per_scene = faces_per_scene
         # Three seeds, so that nobody of one split is met in another.
-        self.train_faces = SyntheticFaces(num_train, image_size, 3 * seed, images_per_identity)
+        self.train_faces: SyntheticFaces
+        if faces_per_scene is None:
+            self.train_faces = SyntheticFaces(num_train, image_size, 3 * seed, images_per_identity)
+        else:
+            _check_scenes(faces_per_scene, num_train, batch_size, images_per_identity)
+            self.train_faces = SyntheticScenes(num_train // N_EMOTIONS, image_size, 3 * seed)
         self.val_faces = SyntheticFaces(num_val, image_size, 3 * seed + 1)
         self.test_faces = SyntheticFaces(num_test, image_size, 3 * seed + 2)
         self.val_dataset = self.val_faces
@@ -70,51 +82,24 @@ class SyntheticFacesDataModule(FaceDataModule):
             self.train_dataset = FacesInMemory(self.train_faces)
             self.val_dataset = FacesInMemory(self.val_faces)
 
-
-class SyntheticScenesDataModule(SyntheticFacesDataModule):
-    """Training photographs of `SyntheticScenes`, a few of each scene in a row: what differs is the emotion alone.
-
-    A `SceneContrast` of as many faces learns from them. Validation, test and prediction are those of
-    `SyntheticFacesDataModule`, and the scenes' people those that it trains on.
-
-    Args:
-        num_scenes: scenes to train on, photographed with each of eight emotions.
-        faces_per_scene: photographs of a scene in a batch; another choice is drawn in every epoch.
-        num_val: as for `SyntheticFacesDataModule`; likewise below.
-        num_test: test photographs.
-        image_size: side of the photographs in pixels.
-        batch_size: faces per batch and process, a multiple of `faces_per_scene`.
-        num_workers: loading processes.
-        seed: fixes the people and the order of training.
-
-    Raises:
-        ValueError: when a number is out of range, or scenes would be torn between batches.
-    """
-
-    def __init__(
-        self,
-        num_scenes: int = 1000,
-        faces_per_scene: int = 4,
-        num_val: int = 64,
-        num_test: int = 32,
-        image_size: int = 64,
-        batch_size: int = 16,
-        num_workers: int = 0,
-        seed: int = 0,
-    ) -> None:
-        if num_scenes < 1 or not 1 <= faces_per_scene <= N_EMOTIONS or batch_size % faces_per_scene:
-            raise ValueError(
-                "SyntheticScenesDataModule: expected num_scenes of at least 1, faces_per_scene of 1 to "
-                f"{N_EMOTIONS} and a batch_size that is a multiple of it, got {num_scenes}, {faces_per_scene} and "
-                f"{batch_size}"
-            )
-        super().__init__(num_scenes, num_val, num_test, image_size, 1, batch_size, num_workers, seed)
-        self.faces_per_scene = faces_per_scene
-        self.train_faces = SyntheticScenes(num_scenes, image_size, 3 * seed)
-
-    def _train_sampler(self, world_size: int, rank: int) -> SceneSampler:
+    def _train_sampler(self, world_size: int, rank: int) -> ShuffledSampler:
+        if self.faces_per_scene is None:
+            return super()._train_sampler(world_size, rank)
         scenes = len(self.train_faces) // N_EMOTIONS
         return SceneSampler(scenes, N_EMOTIONS, self.faces_per_scene, world_size, rank, self.seed)
+
+
+def _check_scenes(faces_per_scene: int, num_train: int, batch_size: int, images_per_identity: int) -> None:
+    if not 1 <= faces_per_scene <= N_EMOTIONS or batch_size % faces_per_scene:
+        raise ValueError(
+            f"faces_per_scene: expected 1 to {N_EMOTIONS} and a batch_size that is a multiple of it, got "
+            f"{faces_per_scene} and batch_size={batch_size}"
+        )
+    if num_train % N_EMOTIONS or images_per_identity != 1:
+        raise ValueError(
+            f"faces_per_scene: expected num_train to be a multiple of {N_EMOTIONS}, the emotions of every scene, and "
+            f"one image per identity, got num_train={num_train}, images_per_identity={images_per_identity}"
+        )
 
 
 class FacesInMemory(Dataset[FaceBatch]):

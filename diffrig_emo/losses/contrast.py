@@ -17,7 +17,7 @@ class SceneContrast:
     term counts `weight` times.
 
     Args:
-        faces_per_scene: K, photographs of a scene in a row, as `SyntheticScenesDataModule` gives them.
+        faces_per_scene: K, photographs of a scene in a row; `SyntheticFacesDataModule(faces_per_scene=K)` gives them.
         weight: of the differences.
 
     Raises:
@@ -46,8 +46,8 @@ class SceneContrast:
         """
         if faces % self.faces_per_scene:
             raise ValueError(
-                f"SceneContrast: a batch of {faces} faces is not made of scenes of {self.faces_per_scene}; take "
-                "SyntheticScenesDataModule with this faces_per_scene"
+                f"SceneContrast: a batch of {faces} faces is not made of scenes of {self.faces_per_scene}; give the "
+                "data this faces_per_scene"
             )
         return faces // self.faces_per_scene
 

@@ -9,7 +9,7 @@ import torch
 from diffrig_emo.cli import main
 from diffrig_emo.io.images import read_image
 from diffrig_emo.workflows.emotion import study
-from tests.configs.test_configs import SMALL, on_meta_device
+from tests.configs.test_configs import SMALL, SMALL_MODEL, on_meta_device
 
 FEW = [
     "--trainer.max_steps=1",
@@ -59,7 +59,8 @@ def stages(tmp_path_factory):
 
     small = ["--config", str(SMALL)]
     vq = fit("fit_vq_synthetic_64.yaml", *small, "--model.init_args.adversarial_start=0")
-    latent = fit("fit_latent_emotion_synthetic_64.yaml", *small, f"--model.init_args.autoencoder_weights={vq}")
+    name = "fit_latent_emotion_synthetic_64.yaml"
+    latent = fit(name, *small, *SMALL_MODEL[name], f"--model.init_args.autoencoder_weights={vq}")
     fit("fit_recognizer_synthetic_64.yaml", *small)
     inverted = root / "inverted.safetensors"
     main(["invert-emotions", f"--rig={latent.parents[1]}", f"--output={inverted}", "--faces=3", "--steps=2"])

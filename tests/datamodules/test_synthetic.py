@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from diffrig_emo.datamodules import SyntheticFacesDataModule, SyntheticScenesDataModule
+from diffrig_emo.datamodules import SyntheticFacesDataModule
 from diffrig_emo.transforms import transfer_expression
 
 
@@ -59,9 +59,7 @@ def test_bad_numbers_are_named(argument, value):
 
 
 def test_scenes_come_whole_and_in_another_order_each_epoch():
-    data = SyntheticScenesDataModule(
-        num_scenes=3, faces_per_scene=2, num_val=1, num_test=1, image_size=16, batch_size=4
-    )
+    data = SyntheticFacesDataModule(24, 1, 1, image_size=16, batch_size=4, faces_per_scene=2)
     data.setup("fit")
 
     def order(epoch):
@@ -77,5 +75,16 @@ def test_scenes_come_whole_and_in_another_order_each_epoch():
     resumed = data.train_dataloader()
     resumed.sampler.start = 2
     assert list(resumed.sampler) == list(data.train_dataloader().sampler)[2:]
-    with pytest.raises(ValueError, match="batch_size that is a multiple"):
-        SyntheticScenesDataModule(faces_per_scene=4, batch_size=6)
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"batch_size": 6}, "batch_size that is a multiple"),
+        ({"num_train": 20}, "num_train to be a multiple of 8"),
+        ({"images_per_identity": 2}, "images_per_identity=2"),
+    ],
+)
+def test_scenes_are_not_torn_apart(settings, said):
+    with pytest.raises(ValueError, match=said):
+        SyntheticFacesDataModule(**{"num_train": 16, "batch_size": 4, "faces_per_scene": 4, **settings})
