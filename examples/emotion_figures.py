@@ -53,8 +53,8 @@ def figures(
         teacher_steps: optimizer steps of the recogniser that finetuning is taught by; the judge is the shipped one.
         finetuning_steps: optimizer steps of each emotion's finetuning.
         finetuned: emotions that are finetuned; none leaves finetuning out.
-        strength: how far up edits go, as a share of the schedule. Latents of 64-pixel faces still show the expression at
-            the published 0.5.
+        strength: how far up edits go, as a share of the schedule. Latents of 64-pixel faces still show the
+            expression at the published 0.5.
         guidance_scale: of edits.
         inversion_guidance: of the way up; None takes the same.
         study_faces: held-out faces.
