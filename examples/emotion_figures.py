@@ -68,7 +68,7 @@ def figures(
         teacher = stage(output / "teacher", "fit_recognizer_synthetic_64.yaml", teacher_steps, others)
         inverted = output / "inverted.safetensors"
         if not inverted.is_file():
-            invert_emotions(str(latent), str(inverted), faces=320, steps=20, strength=strength)
+            invert_emotions(str(latent), str(inverted), faces=inverted_faces, steps=20, strength=strength, scenes=True)
         for name in finetuned:
             options = [
                 f"--model.init_args.initial_weights={latent}",

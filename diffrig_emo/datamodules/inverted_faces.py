@@ -17,15 +17,24 @@ class InvertedFacesDataModule(FaceDataModule):
         batch_size: faces per batch and process.
         num_workers: loading processes.
         seed: fixes the order of training.
+        true_edits: an emotion; faces come with the picture of their scene that shows it, see `InvertedFaces`.
 
     Raises:
         FileNotFoundError: when there is no such file, before training starts.
-        ValueError: when it is another file, or has no faces left to train on.
+        ValueError: when it is another file, or has no faces left to train on, or no true edits.
     """
 
-    def __init__(self, path: str, num_val: int = 100, batch_size: int = 4, num_workers: int = 0, seed: int = 0) -> None:
+    def __init__(
+        self,
+        path: str,
+        num_val: int = 100,
+        batch_size: int = 4,
+        num_workers: int = 0,
+        seed: int = 0,
+        true_edits: str | None = None,
+    ) -> None:
         super().__init__(batch_size, num_workers, seed)
-        faces = InvertedFaces(path)
+        faces = InvertedFaces(path, true_edits)
         if not 1 <= num_val < len(faces):
             raise ValueError(f"num_val: expected 1 to {len(faces) - 1}, {path} having {len(faces)}, got {num_val}")
         self.last_step = faces.last_step

@@ -47,6 +47,8 @@ class EmotionFinetuning(FaceDiffusion):
         description_weight: weight of `1 - cosine` between the picture and the text wanted, whatever it was before.
         identity_weight: weight of `1 - cosine` between the identities.
         pixel_weight: weight of the mean squared difference of the pictures in [-1, 1].
+        truth_weight: weight of the same difference to `batch["true_edit"]`, where the same people were photographed
+            with the emotion. What a text or a recogniser asks for has many pictures; this is the one.
         templates: sentences around the descriptions; their unit embeddings are averaged.
         strength: how far up the latents are, as a share of the schedule.
         chain_steps: steps of the chain in training.
@@ -79,6 +81,7 @@ class EmotionFinetuning(FaceDiffusion):
         description_weight: float = 0.0,
         identity_weight: float = 1.0,
         pixel_weight: float = 1.0,
+        truth_weight: float = 0.0,
         templates: Sequence[str] = PHOTO_TEMPLATES,
         strength: float = 0.5,
         chain_steps: int = 6,
@@ -100,6 +103,7 @@ class EmotionFinetuning(FaceDiffusion):
             "description_weight": description_weight,
             "identity_weight": identity_weight,
             "pixel_weight": pixel_weight,
+            "truth_weight": truth_weight,
         }
         for name, value in weights.items():
             if value < 0:
@@ -172,7 +176,11 @@ class EmotionFinetuning(FaceDiffusion):
     def losses(
         self, edit: Float[Tensor, "batch 3 height width"], batch: FaceBatch
     ) -> dict[str, Float[Tensor, " batch"]]:
-        """What is wrong with edits of a batch, not weighted yet: by name, one number per face."""
+        """What is wrong with edits of a batch, not weighted yet: by name, one number per face.
+
+        Raises:
+            ValueError: when true edits are weighed and the batch has none.
+        """
         image = batch["image"]
         descriptions = self.descriptions()
         # A face that nothing is known of, or that shows the emotion already, was described by no emotion.
@@ -189,6 +197,13 @@ class EmotionFinetuning(FaceDiffusion):
                 person = self.identity(image)
             found["identity"] = 1 - F.cosine_similarity(self.identity(edit), person, dim=1)
         found["pixel"] = (2 * (edit - image)).square().flatten(1).mean(dim=1)
+        if self.weights["truth_weight"] > 0:
+            if "true_edit" not in batch:
+                raise ValueError(
+                    "true_edit: truth_weight needs the faces with the emotion in the batch; give "
+                    "InvertedFacesDataModule true_edits, or leave truth_weight at 0"
+                )
+            found["truth"] = (2 * (edit - batch["true_edit"])).square().flatten(1).mean(dim=1)
         return found
 
     @torch.no_grad()

@@ -33,6 +33,8 @@ class FaceBatch(TypedDict, total=False):
     """Valence and arousal wanted after an edit, in [-1, 1]; NaN keeps the face's own."""
     target_image: Float[Tensor, "batch 3 height width"]
     """Pictures whose expression is wanted after an edit, RGB in [0, 1]."""
+    true_edit: Float[Tensor, "batch 3 height width"]
+    """The face itself as it looks with the emotion wanted, RGB in [0, 1]; absent where nobody has seen it."""
     latent: Float[Tensor, "batch channels h w"]
     """Inverted latent of the picture; absent where it is found when needed."""
     label: Int[Tensor, " batch"]

@@ -63,9 +63,11 @@ def stages(tmp_path_factory):
     latent = fit(name, *small, *SMALL_MODEL[name], f"--model.init_args.autoencoder_weights={vq}")
     fit("fit_recognizer_synthetic_64.yaml", *small)
     inverted = root / "inverted.safetensors"
-    main(["invert-emotions", f"--rig={latent.parents[1]}", f"--output={inverted}", "--faces=3", "--steps=2"])
+    words = [f"--rig={latent.parents[1]}", f"--output={inverted}", "--faces=8", "--steps=2", "--scenes=true"]
+    main(["invert-emotions", *words])
     options = [f"--model.init_args.initial_weights={latent}", f"--data.init_args.path={inverted}"]
     options += [
+        "--data.init_args.true_edits=sad",
         "--data.init_args.num_val=1",
         "--data.init_args.batch_size=2",
         "--model.init_args.num_inference_steps=2",
@@ -91,7 +93,14 @@ def test_every_stage_is_built_on_the_one_before(stages):
 def test_the_study_measures_every_system_beside_the_published_table(stages, tmp_path, monkeypatch):
     monkeypatch.setattr(study, "_LABELLED", 8)
     words = [f"--rig={stages / 'latent_emotion'}", f"--recognizer={stages / 'recognizer'}", f"--output={tmp_path}"]
-    words += [f"--finetuned={stages / 'finetuned'}", "--faces=3", "--steps=2", "--targets=[happy,sad]"]
+    words += [
+        f"--finetuned={stages / 'finetuned'}",
+        "--finetuned_steps=3",
+        "--finetuned_guidance=1",
+        "--faces=3",
+        "--steps=2",
+        "--targets=[happy,sad]",
+    ]
     words += ["--encoder=shipped", "--two_stage=shipped"]
     words += ["--sweep_faces=2", "--strengths=[0.3,0.5]", "--step_counts=[2]", "--guidance_scales=[1.0]"]
     main(["emotion-study", *words])
@@ -106,7 +115,9 @@ def test_the_study_measures_every_system_beside_the_published_table(stages, tmp_
     assert set(found) == {"happy", "sad", "overall"}
     assert set(found["overall"]["null_because"]) == {"lpips", "csim"}
     more = json.loads((tmp_path / "emotion_more.json").read_text())
-    assert set(more["systems"]) == {"latent, finetuned", "two stages", "Groundtruth"}
+    assert set(more["systems"]) == {"latent", "two stages", "Groundtruth"}
+    assert more["settings"]["system"] == "latent, finetuned"
+    assert (more["settings"]["finetuned_steps"], more["settings"]["finetuned_guidance"]) == (3, 1.0)
     assert [point["strength"] for point in more["sweeps"]["strength"]] == [0.3, 0.5]
     table = (tmp_path / "table.md").read_text()
     assert "| sad | Pikoulis et al. + CLIP finetuning | 0.875 | 24.72 | 0.822 | 0.093 | 0.794 |" in table
@@ -132,3 +143,9 @@ def test_bad_input_of_the_study_is_named(stages, words, said, capsys, tmp_path):
         main(["emotion-study", *options, *words])
     assert said in f"{stopped.value}{capsys.readouterr().err}"
     assert not Path(tmp_path / "emotion.json").exists()
+
+
+@pytest.mark.parametrize("words", [["--faces=4"], ["--faces=8", "--data=faces.yaml"]])
+def test_scenes_are_whole_and_synthetic(words):
+    with pytest.raises(SystemExit, match="scenes: expected synthetic faces, a multiple of 8"):
+        main(["invert-emotions", "--rig=nowhere", "--scenes=true", *words])

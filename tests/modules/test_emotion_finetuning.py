@@ -121,6 +121,16 @@ def test_the_losses_are_the_closed_forms():
     torch.testing.assert_close(losses["pixel"], squares)
 
 
+def test_true_edits_are_weighed_where_they_are_known():
+    model, faces, edit = finetuning(truth_weight=2.0), inverted(3), torch.rand(3, 3, 16, 16)
+    faces["true_edit"] = torch.rand(3, 3, 16, 16)
+    wanted = ((2 * edit - 1) - (2 * faces["true_edit"] - 1)).square().mean(dim=(1, 2, 3))
+    torch.testing.assert_close(model.losses(edit, faces)["truth"], wanted)
+    with pytest.raises(ValueError, match="true_edits"):
+        model.losses(edit, inverted(3))
+    assert "truth" not in finetuning().losses(edit, faces)
+
+
 def test_checkpointing_changes_no_gradient():
     gradients = []
     for checkpointing in (True, False):
@@ -181,6 +191,26 @@ def test_inverted_faces_come_back_and_are_split(tmp_path):
     assert held["index"].tolist() == [6, 7]
     with pytest.raises(ValueError, match="num_val"):
         InvertedFacesDataModule(str(path), num_val=8)
+
+
+def test_faces_of_a_scene_come_with_the_one_that_shows_the_emotion(tmp_path):
+    path, faces = tmp_path / "inverted.safetensors", inverted()
+    faces["label"] = torch.tensor([0, 1, 2, 2, 1, 0, 3, 4])
+    write_inverted_faces(path, faces, last_step=500, scene=torch.tensor([7, 7, 7, 3, 3, 3, 5, 5]))
+    pairs = InvertedFacesDataModule(str(path), num_val=1, true_edits="happy")
+    held = [*pairs.train_dataset, *pairs.val_dataset]
+    assert [int(item["index"]) for item in held] == [0, 1, 2, 3, 4, 5], "the third scene has no happy face"
+    for item, shown in zip(held, (1, 1, 1, 4, 4, 4), strict=True):
+        assert (item["true_edit"] - faces["image"][shown]).abs().max() <= 0.5 / 255 + 1e-6
+    assert InvertedFaces(path, "happy").labels.tolist() == [0, 1, 2, 2, 1, 0]
+    assert "true_edit" not in InvertedFaces(path)[0]
+    with pytest.raises(ValueError, match="no scene of"):
+        InvertedFaces(path, "contempt")
+    with pytest.raises(ValueError, match="expected one of neutral"):
+        InvertedFaces(path, "joy")
+    write_inverted_faces(path, faces, last_step=500)
+    with pytest.raises(ValueError, match="--scenes"):
+        InvertedFaces(path, "happy")
 
 
 def test_bad_files_are_named(tmp_path):

@@ -13,7 +13,8 @@ from rich.progress import track
 from diffrig_emo.datasets.inverted_faces import write_inverted_faces
 from diffrig_emo.modules import EmotionEditor, FaceDiffusion
 from diffrig_emo.structures import FaceBatch
-from diffrig_emo.synthesis import SyntheticFaces
+from diffrig_emo.synthesis import SyntheticFaces, SyntheticScenes
+from diffrig_emo.synthesis.population import N_EMOTIONS
 from diffrig_emo.utils.devices import choose_device
 from diffrig_emo.workflows.emotion.parts import load_data, load_recognizer
 from diffrig_emo.workflows.load import load_run
@@ -29,6 +30,7 @@ def invert_emotions(
     strength: float = 0.5,
     image_size: int = 64,
     batch_size: int = 16,
+    scenes: bool = False,
 ) -> None:
     """Invert labelled faces by a latent emotion model, for `EmotionFinetuning` to start from.
 
@@ -47,6 +49,8 @@ def invert_emotions(
         strength: how far up, as a share of the schedule.
         image_size: side of synthetic faces in pixels.
         batch_size: faces at a time.
+        scenes: synthetic faces come in scenes of eight that differ in the emotion alone, so that finetuning can ask for
+            true edits.
 
     Raises:
         FileNotFoundError: when a file is missing.
@@ -56,11 +60,16 @@ def invert_emotions(
         raise ValueError(f"faces, batch_size: expected at least 2 and 1, got {faces} and {batch_size}")
     if Path(output).suffix != ".safetensors":
         raise ValueError(f"output: expected a .safetensors file, got {output}")
+    if scenes and (data is not None or faces % N_EMOTIONS):
+        raise ValueError(
+            f"scenes: expected synthetic faces, a multiple of {N_EMOTIONS} of them, got data={data} and faces={faces}"
+        )
     reader = None if recognizer is None else load_recognizer(recognizer, synthetic=data is None)
     model = load_run(rig, FaceDiffusion)
     editor = EmotionEditor(model, reader, steps, strength, guidance_scale=1.0).to(choose_device())
     if data is None:
-        loader: Any = SyntheticFaces(faces, image_size, seed=0).batches(batch_size)
+        people = SyntheticScenes(faces // N_EMOTIONS, image_size) if scenes else SyntheticFaces(faces, image_size)
+        loader: Any = people.batches(batch_size)
         batches = -(-faces // batch_size)
     else:
         module = load_data(data)
@@ -75,7 +84,8 @@ def invert_emotions(
         for name, tensors in kept.items():
             tensors.append(found[name].cpu())  # type: ignore[literal-required]
     whole: Any = {name: torch.cat(tensors)[:faces] for name, tensors in kept.items()}
-    write_inverted_faces(output, whole, editor.timesteps[-1])
+    scene = whole["index"] // N_EMOTIONS if scenes else None
+    write_inverted_faces(output, whole, editor.timesteps[-1], scene)
     Console().print(json.dumps({"output": output, "faces": len(whole["label"]), "last_step": editor.timesteps[-1]}))
 
 

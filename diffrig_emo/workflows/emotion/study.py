@@ -34,6 +34,7 @@ from diffrig_emo.workflows.shipped import shipped_encoder, shipped_rig
 
 TARGETS = ("happy", "sad", "surprised", "scared", "disgusted", "angry")
 """The emotions of the published table."""
+LATENT, FINETUNED = "latent", "latent, finetuned"
 _LABELLED = 400
 """Faces that the two-stage way learns the labels' expressions from."""
 
@@ -52,6 +53,8 @@ def emotion_study(
     strength: float = 0.5,
     guidance_scale: float = 4.0,
     inversion_guidance: float | None = None,
+    finetuned_steps: int = 40,
+    finetuned_guidance: float | None = None,
     sweep_faces: int = 32,
     strengths: Sequence[float] = (0.2, 0.35, 0.5, 0.65, 0.8),
     step_counts: Sequence[int] = (5, 10, 20, 40),
@@ -63,9 +66,10 @@ def emotion_study(
     """Edit held-out faces to every emotion, and lay the figures beside the published ones.
 
     For every target emotion, the faces that show another one are edited to it. Writes `emotion.json` (every target's
-    accuracy, PSNR, SSIM, LPIPS, CSIM and what else is known, and `overall`, which says why figures are null),
-    `emotion_more.json` (the other systems, the sweeps, the settings), `table.md`, `edits.png`, and a plot of each
-    sweep: `sweep_strength.png` (t_0), `sweep_steps.png`, `sweep_guidance.png`.
+    accuracy, PSNR, SSIM, LPIPS, CSIM and what else is known, and `overall`, which says why figures are null) and
+    `edits.png`, both of the finetuned models where they are given; `emotion_more.json` (the other systems, the sweeps,
+    the settings), `table.md`, and a plot of each sweep of the latent model: `sweep_strength.png` (t_0),
+    `sweep_steps.png`, `sweep_guidance.png`.
 
         diffrig-emo emotion-study --rig latent_run --encoder shipped --two_stage shipped
 
@@ -77,7 +81,7 @@ def emotion_study(
         recognizer: tells whether the emotion was reached; one that nothing was trained with: the run of an
             ExpressionRecognizer, HSEmotion's ONNX file, or shipped. None: shipped for synthetic faces, else HSEmotion's
             file if it is found.
-        finetuned: folder with a folder of each emotion's finetuned model ("happy", ...), measured besides.
+        finetuned: folder with a folder of each emotion's finetuned model ("happy", ...).
         two_stage: a rig of physical buffers (a model file, a run, or shipped), measured besides; it needs an encoder.
         encoder: reads codes off whole pictures, for the drift of the identity: a class such as DECA, the run of an
             encoder, or shipped. None leaves the drift out.
@@ -87,6 +91,8 @@ def emotion_study(
         strength: how far up, as a share of the schedule: 0.5 is t_0 = 500.
         guidance_scale: classifier-free guidance.
         inversion_guidance: that of the way up; None takes the same, as is published.
+        finetuned_steps: steps that finetuned models edit in, and that their latents are found in.
+        finetuned_guidance: guidance of theirs on the way down; None takes `guidance_scale`.
         sweep_faces: faces of the sweeps, each edited to one emotion; 0 leaves them out.
         strengths: strengths of their sweep.
         step_counts: steps of theirs.
@@ -114,9 +120,10 @@ def emotion_study(
     model = load_run(rig, FaceDiffusion).to(device)
     editor = EmotionEditor(model, None, steps, strength, guidance_scale, inversion_guidance)
     sweeps = sweep_systems(editor, strengths, step_counts, guidance_scales)
-    systems: dict[str, EmotionSystem] = {"latent": LatentSystem(editor)}
+    systems: dict[str, EmotionSystem] = {LATENT: LatentSystem(editor)}
+    own_guidance = guidance_scale if finetuned_guidance is None else finetuned_guidance
     if finetuned is not None:
-        systems["latent, finetuned"] = FinetunedSystem(editor, finetuned, guidance_scale)
+        systems[FINETUNED] = FinetunedSystem(editor, finetuned, own_guidance, finetuned_steps)
     held = emotion_faces(data, faces, image_size)
     held = dataclasses.replace(held, batch=_moved(held.batch, device))
     if two_stage is not None and codes_of is not None:
@@ -129,16 +136,18 @@ def emotion_study(
     with torch.no_grad():
         image = held.batch["image"]
         painted = torch.cat([model.decode(model.encode(part)) for part in image.split(32)])
+    chief = LATENT if finetuned is None else FINETUNED
     results: dict[str, dict[str, dict[str, float | None]]] = {}
     pictures: dict[str, Tensor] = {"source": image.cpu(), "autoencoder": painted.cpu()}
     for name, system in systems.items():
         console.print(f"Editing: {name}")
         results[name], edits = evaluate(system, held, labels, judges, painted)
-        if name == "latent":
+        if name == chief:
             pictures |= edits
     results[GROUND_TRUTH] = _ground_truth(held, labels, judges)
 
-    settings = {
+    settings: dict[str, Any] = {
+        "system": chief,
         "faces": faces,
         "data": data or "synthetic",
         "steps": steps,
@@ -147,20 +156,22 @@ def emotion_study(
         "inversion_guidance": editor.inversion_guidance,
         "eta": 0,
     }
-    latent: dict[str, Any] = results["latent"]
+    if finetuned is not None:
+        settings |= {"finetuned_steps": finetuned_steps, "finetuned_guidance": own_guidance}
+    rows: dict[str, Any] = results[chief]
     if judges.reasons():
-        latent = {**latent, "overall": {**latent["overall"], "null_because": judges.reasons()}}
+        rows = {**rows, "overall": {**rows["overall"], "null_because": judges.reasons()}}
     more = {
         "settings": settings,
-        "systems": {name: rows for name, rows in results.items() if name != "latent"},
+        "systems": {name: others for name, others in results.items() if name != chief},
         "sweeps": _sweep(sweeps, held, labels, judges, sweep_faces, folder),
     }
     table = side_by_side({name: rows for name, rows in results.items() if name != GROUND_TRUTH}, list(labels))
-    write_study(folder, latent, more, table)
+    write_study(folder, rows, more, table)
     shown = {n: p[:6] for n, p in pictures.items()}
     write_image(folder / "edits.png", picture_grid([shown], rows=min(6, faces)))
     console.print(Markdown((folder / "table.md").read_text(encoding="utf-8")))
-    console.print(json.dumps(results["latent"]["overall"], indent=1))
+    console.print(json.dumps(results[chief]["overall"], indent=1))
 
 
 def evaluate(
@@ -197,10 +208,10 @@ def evaluate(
     return rows, pictures
 
 
-def write_study(folder: Path, latent: dict[str, Any], more: dict[str, Any], table: str) -> None:
+def write_study(folder: Path, rows: dict[str, Any], more: dict[str, Any], table: str) -> None:
     """Write `emotion.json`, `emotion_more.json` and `table.md`."""
     source = published_table()["source"]
-    for name, content in {"emotion.json": latent, "emotion_more.json": more}.items():
+    for name, content in {"emotion.json": rows, "emotion_more.json": more}.items():
         write_json(folder / name, content)
     note = (
         f"Published figures: {source}. They are of AffectNet, by other recognisers and networks: with other data, no "

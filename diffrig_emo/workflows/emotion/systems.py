@@ -17,9 +17,6 @@ from diffrig_emo.morphable import MorphableEncoder
 from diffrig_emo.perception.text_image import FACE_WORDS
 from diffrig_emo.structures import FaceBatch, FaceCodes
 
-FINETUNING_STEPS = 40
-"""Steps that finetuned models are sampled with, and their latents found with."""
-
 
 class EmotionSystem(Protocol):
     """Anything that edits emotions by label; the study asks no more of it."""
@@ -73,17 +70,18 @@ class FinetunedSystem:
         folder: a folder with a folder of each emotion ("happy", "sad", ..., "angry"), which holds a checkpoint of
             `EmotionFinetuning` or an `adapter.safetensors`.
         guidance_scale: of the way down.
+        steps: up, and as many down.
 
     Raises:
         FileNotFoundError: when no emotion has a model.
     """
 
-    def __init__(self, base: EmotionEditor, folder: str | Path, guidance_scale: float) -> None:
+    def __init__(self, base: EmotionEditor, folder: str | Path, guidance_scale: float, steps: int = 40) -> None:
         self.base = base
         strength = base.timesteps[-1] / base.rig.schedule.num_steps
-        finder = EmotionEditor(base.rig, base.recognizer, FINETUNING_STEPS, strength, 1.0)
+        finder = EmotionEditor(base.rig, base.recognizer, steps, strength, 1.0)
         self._latents = KnownLatents(finder)
-        self._settings = (FINETUNING_STEPS, strength, guidance_scale)
+        self._settings = (steps, strength, guidance_scale)
         self._paths: dict[int, Path] = {}
         self._last: tuple[int, EmotionEditor] | None = None  # one model at a time is in memory
         for label, word in enumerate(FACE_WORDS):
