@@ -20,12 +20,15 @@ from diffrig_emo.datamodules import SyntheticFacesDataModule
 from diffrig_emo.io.atomic import atomic_path
 from diffrig_emo.io.json_files import write_json
 from diffrig_emo.workflows.emotion.invert import invert_emotions
-from diffrig_emo.workflows.emotion.study import TARGETS, emotion_study
+from diffrig_emo.workflows.emotion.study import emotion_study
 from diffrig_emo.workflows.experiment import load_experiment
 
+STEPS, CHAIN_STEPS = 20, 3  # of the latent model, and of finetuned ones
 RESULTS = Path(__file__).parents[1] / "docs" / "results"
 TEACHER = 1000  # of SyntheticFacesDataModule: the teacher's people are nobody else's
 LABELS = {"surprised": "surprise", "scared": "fear", "disgusted": "disgust", "angry": "anger"}
+CHAINS = (("surprised", "scared", "happy"), ("sad", "angry", "disgusted"))
+"""Every finetuning goes on from the one before it: what they have in common is learned once."""
 
 
 def figures(
@@ -33,11 +36,13 @@ def figures(
     results: Path = RESULTS,
     faces: int = 6000,
     vq_steps: int = 4000,
-    latent_steps: int = 12000,
+    latent_steps: int = 6000,
     teacher_steps: int = 2000,
-    finetuning_steps: int = 100,
-    finetuned: Sequence[str] = TARGETS,
-    strength: float = 0.8,
+    first_steps: int = 2000,
+    later_steps: int = 1300,
+    chains: Sequence[Sequence[str]] = CHAINS,
+    inverted_faces: int = 1600,
+    strength: float = 0.5,
     guidance_scale: float = 4.0,
     inversion_guidance: float | None = 1.0,
     study_faces: int = 64,
@@ -51,10 +56,11 @@ def figures(
         vq_steps: optimizer steps of the autoencoder.
         latent_steps: optimizer steps of the latent model.
         teacher_steps: optimizer steps of the recogniser that finetuning is taught by; the judge is the shipped one.
-        finetuning_steps: optimizer steps of each emotion's finetuning.
-        finetuned: emotions that are finetuned; none leaves finetuning out.
-        strength: how far up edits go, as a share of the schedule. Latents of 64-pixel faces still show the
-            expression at the published 0.5.
+        first_steps: optimizer steps of the first finetuning of a chain.
+        later_steps: optimizer steps of the others.
+        chains: emotions that are finetuned, each from the one before; none leaves finetuning out.
+        inverted_faces: photographs that finetuning starts from.
+        strength: how far up edits go, as a share of the schedule.
         guidance_scale: of edits.
         inversion_guidance: of the way up; None takes the same.
         study_faces: held-out faces.
@@ -63,31 +69,27 @@ def figures(
     vq = stage(output / "vq", "fit_vq_synthetic_64.yaml", vq_steps, data)
     options = [f"--model.init_args.autoencoder_weights={vq}"]
     latent = stage(output / "latent", "fit_latent_emotion_synthetic_64.yaml", latent_steps, None, options)
-    if finetuned:
+    if chains:
         others = SyntheticFacesDataModule(num_train=faces // 2, num_val=64, num_test=8, batch_size=32, seed=TEACHER)
         teacher = stage(output / "teacher", "fit_recognizer_synthetic_64.yaml", teacher_steps, others)
         inverted = output / "inverted.safetensors"
         if not inverted.is_file():
-            invert_emotions(str(latent), str(inverted), faces=inverted_faces, steps=20, strength=strength, scenes=True)
-        for name in finetuned:
-            options = [
-                f"--model.init_args.initial_weights={latent}",
-                f"--model.init_args.embedder.init_args.recognizer.init_args.weights={teacher}",
-                f"--model.init_args.target={LABELS.get(name, name)}",
-                f"--model.init_args.strength={strength}",
-                f"--data.init_args.path={inverted}",
-            ]
-            stage(
-                output / "finetuned" / name, "fit_emotion_finetuning_synthetic_64.yaml", finetuning_steps, None, options
+            invert_emotions(
+                str(latent), str(inverted), faces=inverted_faces, steps=STEPS, strength=strength, scenes=True
             )
+        for chain in chains:
+            finetune(output / "finetuned", latent, teacher, inverted, chain, first_steps, later_steps, strength)
     emotion_study(
         rig=str(latent),
         output=str(output / "study"),
         recognizer="shipped",
-        finetuned=str(output / "finetuned") if finetuned else None,
+        finetuned=str(output / "finetuned") if chains else None,
+        finetuned_steps=CHAIN_STEPS,
+        finetuned_guidance=1.0,
         two_stage="shipped",
         encoder=Path("shipped"),
         faces=study_faces,
+        steps=STEPS,
         strength=strength,
         guidance_scale=guidance_scale,
         inversion_guidance=inversion_guidance,
@@ -101,6 +103,32 @@ def figures(
             with atomic_path(results / name) as temporary:
                 shutil.copyfile(path, temporary)
     print(json.dumps(json.loads((results / "emotion.json").read_text())["overall"], indent=1))
+
+
+def finetune(
+    folder: Path,
+    latent: Path,
+    teacher: Path,
+    inverted: Path,
+    chain: Sequence[str],
+    first_steps: int,
+    later_steps: int,
+    strength: float,
+) -> None:
+    """Finetune for some emotions, each from the one before, in a folder of each."""
+    before, steps = latent, first_steps
+    for name in chain:
+        label = LABELS.get(name, name)
+        options = [
+            f"--model.init_args.initial_weights={before}",
+            f"--model.init_args.embedder.init_args.recognizer.init_args.weights={teacher}",
+            f"--model.init_args.target={label}",
+            f"--model.init_args.strength={strength}",
+            f"--data.init_args.path={inverted}",
+            f"--data.init_args.true_edits={label}",
+        ]
+        before = stage(folder / name, "fit_emotion_finetuning_synthetic_64.yaml", steps, None, options)
+        steps = later_steps
 
 
 def stage(
@@ -129,8 +157,7 @@ def stage(
         "--trainer.enable_model_summary=false",
         "--trainer.check_val_every_n_epoch=4",
     ]
-    if "finetuning" not in config:
-        words.append(f"--model.init_args.lr_scheduler.init_args.total_steps={steps}")
+    words.append(f"--model.init_args.lr_scheduler.init_args.total_steps={steps}")
     run = load_experiment(config, words)
     source: L.LightningDataModule = run.data if data is None else data
     run.trainer.fit(run.model, datamodule=source)

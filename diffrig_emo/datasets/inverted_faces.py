@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -75,11 +75,11 @@ class InvertedFaces(Dataset[FaceBatch]):
     def __getitem__(self, index: int) -> FaceBatch:
         """One face; its pictures RGB in [0, 1]."""
         face = self._faces[index]
-        item: dict[str, Any] = {name: tensor[face] for name, tensor in self._tensors.items()}
+        item = {name: tensor[face] for name, tensor in self._tensors.items()}
         item["image"] = item["image"].float() / 255
         if self._edits is not None:
             item["true_edit"] = self._tensors["image"][self._edits[index]].float() / 255
-        return FaceBatch(**item)  # type: ignore[typeddict-item]
+        return cast(FaceBatch, item)
 
 
 def _true_edits(scene: Tensor, label: Tensor, wanted: int) -> tuple[list[int], list[int]]:

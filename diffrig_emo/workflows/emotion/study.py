@@ -91,7 +91,7 @@ def emotion_study(
         strength: how far up, as a share of the schedule: 0.5 is t_0 = 500.
         guidance_scale: classifier-free guidance.
         inversion_guidance: that of the way up; None takes the same, as is published.
-        finetuned_steps: steps that finetuned models edit in, and that their latents are found in.
+        finetuned_steps: steps down of finetuned models; their latents are found in `steps`, without guidance.
         finetuned_guidance: guidance of theirs on the way down; None takes `guidance_scale`.
         sweep_faces: faces of the sweeps, each edited to one emotion; 0 leaves them out.
         strengths: strengths of their sweep.

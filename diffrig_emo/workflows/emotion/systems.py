@@ -70,7 +70,7 @@ class FinetunedSystem:
         folder: a folder with a folder of each emotion ("happy", "sad", ..., "angry"), which holds a checkpoint of
             `EmotionFinetuning` or an `adapter.safetensors`.
         guidance_scale: of the way down.
-        steps: up, and as many down.
+        steps: of the way down; up are as many as the latent model's.
 
     Raises:
         FileNotFoundError: when no emotion has a model.
@@ -79,7 +79,7 @@ class FinetunedSystem:
     def __init__(self, base: EmotionEditor, folder: str | Path, guidance_scale: float, steps: int = 40) -> None:
         self.base = base
         strength = base.timesteps[-1] / base.rig.schedule.num_steps
-        finder = EmotionEditor(base.rig, base.recognizer, steps, strength, 1.0)
+        finder = EmotionEditor(base.rig, base.recognizer, len(base.timesteps), strength, 1.0)
         self._latents = KnownLatents(finder)
         self._settings = (steps, strength, guidance_scale)
         self._paths: dict[int, Path] = {}
