@@ -27,6 +27,8 @@ from diffrig_emo.perception.text_image import FACE_WORDS, TextImageEmbedder
 from diffrig_emo.perception.text_templates import PHOTO_TEMPLATES
 from diffrig_emo.structures import FaceBatch
 
+_CLEAR_CHANGE = 0.1  # mean over a few pixels that noise and quantisation do not reach
+
 
 class EmotionFinetuning(FaceDiffusion):
     """Finetune a latent emotion model for one emotion, by what a text says (Pikoulis et al. 2023, section 3.3).
@@ -49,6 +51,7 @@ class EmotionFinetuning(FaceDiffusion):
         pixel_weight: weight of the mean squared difference of the pictures in [-1, 1].
         truth_weight: weight of the same difference to `batch["true_edit"]`, where the same people were photographed
             with the emotion. What a text or a recogniser asks for has many pictures; this is the one.
+        changed_weight: how much more a pixel counts in that where the true edit changes most; elsewhere in proportion.
         templates: sentences around the descriptions; their unit embeddings are averaged.
         strength: how far up the latents are, as a share of the schedule.
         chain_steps: steps of the chain in training.
@@ -82,6 +85,7 @@ class EmotionFinetuning(FaceDiffusion):
         identity_weight: float = 1.0,
         pixel_weight: float = 1.0,
         truth_weight: float = 0.0,
+        changed_weight: float = 0.0,
         templates: Sequence[str] = PHOTO_TEMPLATES,
         strength: float = 0.5,
         chain_steps: int = 6,
@@ -105,7 +109,7 @@ class EmotionFinetuning(FaceDiffusion):
             "pixel_weight": pixel_weight,
             "truth_weight": truth_weight,
         }
-        for name, value in weights.items():
+        for name, value in {**weights, "changed_weight": changed_weight}.items():
             if value < 0:
                 raise ValueError(f"{name}: expected at least 0, got {value}")
         if not templates or not all("{}" in template for template in templates):
@@ -129,6 +133,7 @@ class EmotionFinetuning(FaceDiffusion):
         self.identity = None if identity is None else identity.requires_grad_(False)
         self.target = EMOTIONS.index(target)
         self.weights = weights
+        self.changed_weight = changed_weight
         self.templates = list(templates)
         self.chain = partial_timesteps(chain_steps, strength, schedule.num_steps)
         self.timesteps = partial_timesteps(num_inference_steps, strength, schedule.num_steps)
@@ -203,7 +208,8 @@ class EmotionFinetuning(FaceDiffusion):
                     "true_edit: truth_weight needs the faces with the emotion in the batch; give "
                     "InvertedFacesDataModule true_edits, or leave truth_weight at 0"
                 )
-            found["truth"] = (2 * (edit - batch["true_edit"])).square().flatten(1).mean(dim=1)
+            counts = 1 + self.changed_weight * _change(image, batch["true_edit"])
+            found["truth"] = (counts * (2 * (edit - batch["true_edit"])).square()).flatten(1).mean(dim=1)
         return found
 
     @torch.no_grad()
@@ -240,6 +246,13 @@ class EmotionFinetuning(FaceDiffusion):
         self.log(f"{stage}/loss", loss, prog_bar=True, batch_size=len(edit))
         self.log_dict({f"{stage}/{name}": value for name, value in losses.items()}, batch_size=len(edit))
         return loss
+
+
+def _change(image: Tensor, true_edit: Tensor) -> Float[Tensor, "batch 1 height width"]:
+    """How much an edit changes around every pixel, 1 where it changes most; about 0 where there is only noise."""
+    difference = (true_edit - image).abs().mean(dim=1, keepdim=True)
+    around = F.avg_pool2d(difference, 5, stride=1, padding=2)
+    return around / around.amax(dim=(2, 3), keepdim=True).clamp(min=_CLEAR_CHANGE)
 
 
 def _checkpointed(denoiser: Denoiser) -> Denoiser:

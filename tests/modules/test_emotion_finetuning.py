@@ -131,6 +131,20 @@ def test_true_edits_are_weighed_where_they_are_known():
     assert "truth" not in finetuning().losses(edit, faces)
 
 
+def test_pixels_count_by_how_much_the_true_edit_changes_around_them():
+    faces = inverted(2)
+    faces["image"] = torch.full((2, 3, 16, 16), 0.5)
+    faces["true_edit"] = faces["image"].clone()
+    faces["true_edit"][0, :, 5:10, 5:10] += 0.4
+    edit = faces["true_edit"].clone()
+    edit[:, :, 7, 7] += 0.1  # where it changes most
+    edit[:, :, 0, 0] += 0.1  # where it changes nothing
+    plain, weighed = (finetuning(truth_weight=1.0, changed_weight=w).losses(edit, faces)["truth"] for w in (0.0, 3.0))
+    error = (2 * 0.1) ** 2 / 256
+    torch.testing.assert_close(plain, torch.full((2,), 2 * error))
+    torch.testing.assert_close(weighed, torch.tensor([4 * error + error, 2 * error]))
+
+
 def test_checkpointing_changes_no_gradient():
     gradients = []
     for checkpointing in (True, False):
@@ -163,6 +177,7 @@ def test_labels_are_not_dropped_in_training():
     [
         ({"target": "joy"}, "target"),
         ({"pixel_weight": -1.0}, "pixel_weight"),
+        ({"changed_weight": -1.0}, "changed_weight"),
         ({"chain_steps": 1}, "num_inference_steps"),
     ],
 )
