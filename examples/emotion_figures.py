@@ -94,8 +94,9 @@ def figures(
         guidance_scale=guidance_scale,
         inversion_guidance=inversion_guidance,
     )
-    latent_rows, more = (json.loads((output / "study" / f"{n}.json").read_text()) for n in ("emotion", "emotion_more"))
-    systems = {"latent": latent_rows["overall"], **{name: rows["overall"] for name, rows in more["systems"].items()}}
+    chief, more = (json.loads((output / "study" / f"{n}.json").read_text()) for n in ("emotion", "emotion_more"))
+    systems = {more["settings"]["system"]: chief["overall"]}
+    systems |= {name: rows["overall"] for name, rows in more["systems"].items()}
     write_json(results / "emotion_systems.json", systems)
     for path in (output / "study").iterdir():
         if path.suffix in (".json", ".png"):
