@@ -95,14 +95,18 @@ def figures(
         inversion_guidance=inversion_guidance,
     )
     chief, more = (json.loads((output / "study" / f"{n}.json").read_text()) for n in ("emotion", "emotion_more"))
-    systems = {more["settings"]["system"]: chief["overall"]}
+    overall = {name: figure for name, figure in chief["overall"].items() if name != "null_because"}
+    systems = {more["settings"]["system"]: overall}
     systems |= {name: rows["overall"] for name, rows in more["systems"].items()}
     write_json(results / "emotion_systems.json", systems)
     for path in (output / "study").iterdir():
         if path.suffix in (".json", ".png"):
             name = path.name if path.name.startswith("emotion") else f"emotion_{path.name}"
             with atomic_path(results / name) as temporary:
-                shutil.copyfile(path, temporary)
+                if path.suffix == ".json":  # why figures are null names folders of whoever measured
+                    temporary.write_text(path.read_text().replace(str(Path.home()), "~"), encoding="utf-8")
+                else:
+                    shutil.copyfile(path, temporary)
     print(json.dumps(json.loads((results / "emotion.json").read_text())["overall"], indent=1))
 
 
