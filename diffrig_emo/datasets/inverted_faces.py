@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import cast
 
 import torch
+from jaxtyping import Int
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -89,7 +90,9 @@ def _true_edits(scene: Tensor, label: Tensor, wanted: int) -> tuple[list[int], l
     return faces, [edits[int(scene[face])] for face in faces]
 
 
-def write_inverted_faces(path: str | Path, batch: FaceBatch, last_step: int, scene: Tensor | None = None) -> None:
+def write_inverted_faces(
+    path: str | Path, batch: FaceBatch, last_step: int, scene: Int[Tensor, " faces"] | None = None
+) -> None:
     """Keep faces with their latents.
 
     Args:
@@ -99,7 +102,7 @@ def write_inverted_faces(path: str | Path, batch: FaceBatch, last_step: int, sce
         scene: a number (faces,), the same for faces that differ in the emotion alone; None when nothing is known.
 
     Raises:
-        ValueError: when a field is missing.
+        ValueError: when a field is missing, or not every face has a scene.
     """
     missing = [name for name in _FIELDS if name not in batch]
     if missing:
@@ -111,6 +114,8 @@ def write_inverted_faces(path: str | Path, batch: FaceBatch, last_step: int, sce
         "index": batch["index"],
     }
     if scene is not None:
+        if scene.shape != batch["label"].shape:
+            raise ValueError(f"scene: expected one number per face, {len(batch['label'])}, got {tuple(scene.shape)}")
         tensors[_SCENE] = scene
     with atomic_path(path) as temporary:
         content = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}

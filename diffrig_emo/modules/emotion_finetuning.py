@@ -112,6 +112,10 @@ class EmotionFinetuning(FaceDiffusion):
         for name, value in {**weights, "changed_weight": changed_weight}.items():
             if value < 0:
                 raise ValueError(f"{name}: expected at least 0, got {value}")
+        if changed_weight > 0 and truth_weight == 0:
+            raise ValueError(
+                f"changed_weight: {changed_weight} weighs true edits, but truth_weight is 0; raise that, too"
+            )
         if not templates or not all("{}" in template for template in templates):
             raise ValueError("templates: expected sentences with {} where the description goes")
         super().__init__(

@@ -178,6 +178,7 @@ def test_labels_are_not_dropped_in_training():
         ({"target": "joy"}, "target"),
         ({"pixel_weight": -1.0}, "pixel_weight"),
         ({"changed_weight": -1.0}, "changed_weight"),
+        ({"changed_weight": 1.0}, "truth_weight is 0"),
         ({"chain_steps": 1}, "num_inference_steps"),
     ],
 )
@@ -223,6 +224,8 @@ def test_faces_of_a_scene_come_with_the_one_that_shows_the_emotion(tmp_path):
         InvertedFaces(path, "contempt")
     with pytest.raises(ValueError, match="expected one of neutral"):
         InvertedFaces(path, "joy")
+    with pytest.raises(ValueError, match="scene: expected one number per face, 8"):
+        write_inverted_faces(path, faces, last_step=500, scene=torch.zeros(7, dtype=torch.long))
     write_inverted_faces(path, faces, last_step=500)
     with pytest.raises(ValueError, match="--scenes"):
         InvertedFaces(path, "happy")
