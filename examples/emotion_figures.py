@@ -27,8 +27,7 @@ STEPS, CHAIN_STEPS = 20, 3  # of the latent model, and of finetuned ones
 RESULTS = Path(__file__).parents[1] / "docs" / "results"
 TEACHER = 1000  # of SyntheticFacesDataModule: the teacher's people are nobody else's
 LABELS = {"surprised": "surprise", "scared": "fear", "disgusted": "disgust", "angry": "anger"}
-CHAINS = (("surprised", "scared", "happy"), ("sad", "angry", "disgusted"))
-"""Every finetuning goes on from the one before it: what they have in common is learned once."""
+EMOTIONS = ("happy", "sad", "surprised", "scared", "disgusted", "angry")
 
 
 def figures(
@@ -38,10 +37,10 @@ def figures(
     vq_steps: int = 4000,
     latent_steps: int = 6000,
     teacher_steps: int = 2000,
-    first_steps: int = 1800,
-    later_steps: int = 1100,
-    chains: Sequence[Sequence[str]] = CHAINS,
-    inverted_faces: int = 1600,
+    common_steps: int = 5000,
+    own_steps: int = 300,
+    emotions: Sequence[str] = EMOTIONS,
+    inverted_faces: int = 3200,
     strength: float = 0.5,
     guidance_scale: float = 4.0,
     inversion_guidance: float | None = 1.0,
@@ -56,9 +55,9 @@ def figures(
         vq_steps: optimizer steps of the autoencoder.
         latent_steps: optimizer steps of the latent model.
         teacher_steps: optimizer steps of the recogniser that finetuning is taught by; the judge is the shipped one.
-        first_steps: optimizer steps of the first finetuning of a chain.
-        later_steps: optimizer steps of the others.
-        chains: emotions that are finetuned, each from the one before; none leaves finetuning out.
+        common_steps: optimizer steps of the finetuning for all emotions at once.
+        own_steps: optimizer steps of each emotion's own, which goes on from there.
+        emotions: those that have one; none leaves finetuning out.
         inverted_faces: photographs that finetuning starts from.
         strength: how far up edits go, as a share of the schedule.
         guidance_scale: of edits.
@@ -69,7 +68,7 @@ def figures(
     vq = stage(output / "vq", "fit_vq_synthetic_64.yaml", vq_steps, data)
     options = [f"--model.init_args.autoencoder_weights={vq}"]
     latent = stage(output / "latent", "fit_latent_emotion_synthetic_64.yaml", latent_steps, None, options)
-    if chains:
+    if emotions:
         others = SyntheticFacesDataModule(num_train=faces // 2, num_val=64, num_test=8, batch_size=32, seed=TEACHER)
         teacher = stage(output / "teacher", "fit_recognizer_synthetic_64.yaml", teacher_steps, others)
         inverted = output / "inverted.safetensors"
@@ -77,13 +76,15 @@ def figures(
             invert_emotions(
                 str(latent), str(inverted), faces=inverted_faces, steps=STEPS, strength=strength, scenes=True
             )
-        for chain in chains:
-            finetune(output / "finetuned", latent, teacher, inverted, chain, first_steps, later_steps, strength)
+        given = (teacher, inverted, strength)
+        common = finetune(output / "finetuned" / "all", None, latent, common_steps, *given)
+        for name in emotions:
+            finetune(output / "finetuned" / name, LABELS.get(name, name), common, own_steps, *given)
     emotion_study(
         rig=str(latent),
         output=str(output / "study"),
         recognizer="shipped",
-        finetuned=str(output / "finetuned") if chains else None,
+        finetuned=str(output / "finetuned") if emotions else None,
         finetuned_steps=CHAIN_STEPS,
         finetuned_guidance=1.0,
         two_stage="shipped",
@@ -111,29 +112,18 @@ def figures(
 
 
 def finetune(
-    folder: Path,
-    latent: Path,
-    teacher: Path,
-    inverted: Path,
-    chain: Sequence[str],
-    first_steps: int,
-    later_steps: int,
-    strength: float,
-) -> None:
-    """Finetune for some emotions, each from the one before, in a folder of each."""
-    before, steps = latent, first_steps
-    for name in chain:
-        label = LABELS.get(name, name)
-        options = [
-            f"--model.init_args.initial_weights={before}",
-            f"--model.init_args.embedder.init_args.recognizer.init_args.weights={teacher}",
-            f"--model.init_args.target={label}",
-            f"--model.init_args.strength={strength}",
-            f"--data.init_args.path={inverted}",
-            f"--data.init_args.true_edits={label}",
-        ]
-        before = stage(folder / name, "fit_emotion_finetuning_synthetic_64.yaml", steps, None, options)
-        steps = later_steps
+    folder: Path, target: str | None, before: Path, steps: int, teacher: Path, inverted: Path, strength: float
+) -> Path:
+    """Finetune for an emotion, or for all, from the checkpoint before."""
+    options = [
+        f"--model.init_args.initial_weights={before}",
+        f"--model.init_args.embedder.init_args.recognizer.init_args.weights={teacher}",
+        f"--model.init_args.target={target or 'null'}",
+        f"--model.init_args.strength={strength}",
+        f"--data.init_args.path={inverted}",
+        f"--data.init_args.true_edits={target or 'all'}",
+    ]
+    return stage(folder, "fit_emotion_finetuning_synthetic_64.yaml", steps, None, options)
 
 
 def stage(

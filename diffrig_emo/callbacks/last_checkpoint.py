@@ -39,6 +39,11 @@ class LastCheckpoint(Checkpoint):
         """What Lightning takes for `ckpt_path="best"`: the only checkpoint that there is."""
         return str(self.path or "")
 
+    @best_model_path.setter
+    def best_model_path(self, path: str) -> None:
+        """Lightning tells it to the process that forked the ones that trained, as in notebooks with several GPUs."""
+        self.path = Path(path) if path else None
+
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Find the folder of the run; the strategy now writes files that are whole or absent."""
         self.path = Path(trainer.log_dir or trainer.default_root_dir) / "checkpoints" / "last.ckpt"

@@ -13,11 +13,11 @@ class InvertedFacesDataModule(FaceDataModule):
 
     Args:
         path: the file.
-        num_val: faces that are held out.
+        num_val: faces that are held out, and every true edit of theirs.
         batch_size: faces per batch and process.
         num_workers: loading processes.
         seed: fixes the order of training.
-        true_edits: an emotion; faces come with the picture of their scene that shows it, see `InvertedFaces`.
+        true_edits: an emotion, or "all"; faces come with the picture of their scene that shows it, see `InvertedFaces`.
 
     Raises:
         FileNotFoundError: when there is no such file, before training starts.
@@ -35,10 +35,14 @@ class InvertedFacesDataModule(FaceDataModule):
     ) -> None:
         super().__init__(batch_size, num_workers, seed)
         faces = InvertedFaces(path, true_edits)
-        if not 1 <= num_val < len(faces):
-            raise ValueError(f"num_val: expected 1 to {len(faces) - 1}, {path} having {len(faces)}, got {num_val}")
+        order = faces.numbers
+        different = sorted(set(order))
+        if not 1 <= num_val < len(different):
+            raise ValueError(
+                f"num_val: expected 1 to {len(different) - 1}, {path} having {len(different)}, got {num_val}"
+            )
         self.last_step = faces.last_step
         """Step of the schedule that the latents are at."""
-        held = range(len(faces) - num_val, len(faces))
-        self.train_dataset = Subset(faces, range(len(faces) - num_val))
-        self.val_dataset = self.test_dataset = self.predict_dataset = Subset(faces, held)
+        train = sum(number < different[-num_val] for number in order)
+        self.train_dataset = Subset(faces, range(train))
+        self.val_dataset = self.test_dataset = self.predict_dataset = Subset(faces, range(train, len(faces)))

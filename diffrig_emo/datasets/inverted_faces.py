@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import cast
 
@@ -18,6 +18,8 @@ from diffrig_emo.metrics.functional.emotion import EMOTIONS
 from diffrig_emo.structures import FaceBatch
 
 FORMAT = "diffrig_emo inverted faces 1"
+ALL = "all"
+"""For `true_edits`: every emotion that a scene shows."""
 _FIELDS = ("image", "latent", "label", "index")
 _SCENE = "scene"
 
@@ -28,7 +30,8 @@ class InvertedFaces(Dataset[FaceBatch]):
     Args:
         path: the file.
         true_edits: an emotion, such as "happy". Every face comes with `true_edit`, the picture of its scene that shows
-            that emotion; faces of scenes without one are left out. None gives no true edits.
+            that emotion, and with that emotion as `target_label`; faces of scenes without one are left out. "all": every
+            face comes once for each emotion of its scene, its own too. None gives no true edits.
 
     Raises:
         FileNotFoundError: when there is no such file.
@@ -36,11 +39,12 @@ class InvertedFaces(Dataset[FaceBatch]):
 
     Attributes:
         last_step: step of the schedule that the latents are at.
+        numbers: number in the file of each item's face, ascending.
     """
 
     def __init__(self, path: str | Path, true_edits: str | None = None) -> None:
-        if true_edits is not None and true_edits not in EMOTIONS:
-            raise ValueError(f"true_edits: expected one of {', '.join(EMOTIONS)}, got {true_edits!r}")
+        if true_edits not in (None, ALL, *EMOTIONS):
+            raise ValueError(f"true_edits: expected one of {', '.join(EMOTIONS)}, or {ALL}, got {true_edits!r}")
         path = Path(path)
         if not path.is_file():
             raise FileNotFoundError(
@@ -57,37 +61,45 @@ class InvertedFaces(Dataset[FaceBatch]):
         except SafetensorError as error:
             raise ValueError(f"{path} cannot be read as inverted faces: torn, or another file ({error})") from error
         self.last_step = int(about["last_step"])
-        self._faces, self._edits = list(range(len(self._tensors["label"]))), None
+        self.numbers, self._edits = list(range(len(self._tensors["label"]))), None
         if true_edits is not None:
             if scene is None:
                 raise ValueError(
                     f"true_edits: {path} does not say which faces are of one scene; make it by diffrig-emo "
                     "invert-emotions --scenes true, or leave true_edits out"
                 )
-            self._faces, self._edits = _true_edits(scene, self._tensors["label"], EMOTIONS.index(true_edits))
-            if not self._faces:
+            wanted = range(len(EMOTIONS)) if true_edits == ALL else [EMOTIONS.index(true_edits)]
+            self.numbers, self._edits = _true_edits(scene, self._tensors["label"], wanted)
+            if not self.numbers:
                 raise ValueError(f"true_edits: no scene of {path} has a face whose emotion is {true_edits}")
-        self.labels = self._tensors["label"][self._faces].numpy()
+        self.labels = self._tensors["label"][self.numbers].numpy()
 
     def __len__(self) -> int:
         """Number of faces."""
-        return len(self._faces)
+        return len(self.numbers)
 
     def __getitem__(self, index: int) -> FaceBatch:
         """One face; its pictures RGB in [0, 1]."""
-        face = self._faces[index]
+        face = self.numbers[index]
         item = {name: tensor[face] for name, tensor in self._tensors.items()}
         item["image"] = item["image"].float() / 255
         if self._edits is not None:
-            item["true_edit"] = self._tensors["image"][self._edits[index]].float() / 255
+            edit = self._edits[index]
+            item["true_edit"] = self._tensors["image"][edit].float() / 255
+            item["target_label"] = self._tensors["label"][edit]
         return cast(FaceBatch, item)
 
 
-def _true_edits(scene: Tensor, label: Tensor, wanted: int) -> tuple[list[int], list[int]]:
-    """Faces whose scene has one with an emotion, and that one."""
-    edits = {int(scene[face]): face for face in torch.nonzero(label == wanted).flatten().tolist()}
-    faces = [face for face, place in enumerate(scene.tolist()) if place in edits]
-    return faces, [edits[int(scene[face])] for face in faces]
+def _true_edits(scene: Tensor, label: Tensor, wanted: Sequence[int]) -> tuple[list[int], list[int]]:
+    """Faces whose scene has one with an emotion, and that one; face by face, and for each in the order of emotions."""
+    shown = dict(zip(zip(scene.tolist(), label.tolist(), strict=True), range(len(label)), strict=True))
+    pairs = [
+        (face, shown[place, emotion])
+        for face, place in enumerate(scene.tolist())
+        for emotion in wanted
+        if (place, emotion) in shown
+    ]
+    return [face for face, _ in pairs], [edit for _, edit in pairs]
 
 
 def write_inverted_faces(

@@ -8,7 +8,11 @@ import torch
 
 from diffrig_emo.cli import main
 from diffrig_emo.io.images import read_image
+from diffrig_emo.modules import EmotionEditor, FaceDiffusion
+from diffrig_emo.synthesis import SyntheticFaces
 from diffrig_emo.workflows.emotion import study
+from diffrig_emo.workflows.emotion.systems import FinetunedSystem
+from diffrig_emo.workflows.load import load_run
 from tests.configs.test_configs import SMALL, SMALL_MODEL, on_meta_device
 
 FEW = [
@@ -65,23 +69,27 @@ def stages(tmp_path_factory):
     inverted = root / "inverted.safetensors"
     words = [f"--rig={latent.parents[1]}", f"--output={inverted}", "--faces=8", "--steps=2", "--scenes=true"]
     main(["invert-emotions", *words])
-    options = [f"--model.init_args.initial_weights={latent}", f"--data.init_args.path={inverted}"]
-    options += [
-        "--data.init_args.true_edits=sad",
-        "--data.init_args.num_val=1",
-        "--data.init_args.batch_size=2",
-        "--model.init_args.num_inference_steps=2",
-    ]
-    folder = root / "finetuned" / "sad"
-    options += [*FEW, "--model.init_args.target=sad", f"--trainer.default_root_dir={folder}"]
-    main(["fit", "--config", "fit_emotion_finetuning_synthetic_64.yaml", *options])
+    before = latent
+    for folder, target, true_edits in (("all", "null", "all"), ("sad", "sad", "sad")):
+        options = [
+            f"--model.init_args.initial_weights={before}",
+            f"--data.init_args.path={inverted}",
+            f"--data.init_args.true_edits={true_edits}",
+            "--data.init_args.num_val=1",
+            "--data.init_args.batch_size=2",
+            "--model.init_args.num_inference_steps=2",
+            f"--model.init_args.target={target}",
+            f"--trainer.default_root_dir={root / 'finetuned' / folder}",
+        ]
+        main(["fit", "--config", "fit_emotion_finetuning_synthetic_64.yaml", *options, *FEW])
+        before = next((root / "finetuned" / folder).rglob("last.ckpt"))
     return root
 
 
 def test_every_stage_is_built_on_the_one_before(stages):
     first = torch.load(next((stages / "vq").rglob("last.ckpt")), weights_only=True)["state_dict"]
     latent = torch.load(next((stages / "latent_emotion").rglob("last.ckpt")), weights_only=True)
-    finetuned = torch.load(next((stages / "finetuned").rglob("last.ckpt")), weights_only=True)["state_dict"]
+    finetuned = torch.load(next((stages / "finetuned/sad").rglob("last.ckpt")), weights_only=True)["state_dict"]
     name = "model.decoder.conv_out.weight"
     assert torch.equal(first[f"network.{name}"], latent["state_dict"][f"autoencoder.{name}"])
     assert torch.equal(first[f"network.{name}"], finetuned[f"autoencoder.{name}"])
@@ -124,6 +132,20 @@ def test_the_study_measures_every_system_beside_the_published_table(stages, tmp_
     assert "| happy | **two stages** |" in table
     for name in ("edits", "sweep_strength", "sweep_steps", "sweep_guidance"):
         assert read_image(tmp_path / f"{name}.png").shape[0] == 3
+
+
+def test_an_emotion_without_a_model_of_its_own_is_edited_by_that_of_all(stages, tmp_path):
+    editor = EmotionEditor(load_run(stages / "latent_emotion", FaceDiffusion), None, 2)
+    faces = next(SyntheticFaces(2, 64).batches(2))
+    (tmp_path / "finetuned").mkdir()
+    (tmp_path / "finetuned/all").symlink_to(stages / "finetuned/all")
+    (tmp_path / "finetuned/happy").symlink_to(stages / "finetuned/sad")
+    common = FinetunedSystem(editor, tmp_path / "finetuned", 1.0, 2)
+    own = FinetunedSystem(editor, stages / "finetuned", 1.0, 2)
+    assert len(common.targets) == len(own.targets) == 8
+    with torch.no_grad():
+        assert torch.equal(common.edit(faces, 3), own.edit(faces, 3)), "surprise: both by that of all"
+        assert not torch.equal(common.edit(faces, 1), own.edit(faces, 1)), "happy: one has its own"
 
 
 @pytest.mark.parametrize(

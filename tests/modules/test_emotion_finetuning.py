@@ -145,6 +145,23 @@ def test_pixels_count_by_how_much_the_true_edit_changes_around_them():
     torch.testing.assert_close(weighed, torch.tensor([4 * error + error, 2 * error]))
 
 
+def test_one_model_can_learn_every_emotion():
+    model, faces = finetuning(target=None), inverted(3)
+    faces["label"], faces["target_label"] = torch.tensor([2, 1, 0]), torch.tensor([1, 1, 7])
+    edit = torch.rand(3, 3, 16, 16)
+    for place, target in enumerate(("happy", "happy", "contempt")):
+        one = FaceBatch(**{name: values[place : place + 1] for name, values in faces.items()})
+        single = finetuning(target=target)
+        assert torch.allclose(model.paint(faces, [0, 500])[place], single.paint(one, [0, 500])[0], atol=1e-5)
+        expected = single.losses(edit[place : place + 1], one)
+        for name, values in model.losses(edit, faces).items():
+            torch.testing.assert_close(values[place : place + 1], expected[name])
+    assert "a contemptuous face" in model.embedder.asked
+    for missing in (inverted(3), FaceBatch(**{**faces, "target_label": torch.tensor([1, -1, 2])})):
+        with pytest.raises(ValueError, match="true_edits=all"):
+            model.paint(missing, model.chain)
+
+
 def test_checkpointing_changes_no_gradient():
     gradients = []
     for checkpointing in (True, False):
@@ -218,6 +235,7 @@ def test_faces_of_a_scene_come_with_the_one_that_shows_the_emotion(tmp_path):
     assert [int(item["index"]) for item in held] == [0, 1, 2, 3, 4, 5], "the third scene has no happy face"
     for item, shown in zip(held, (1, 1, 1, 4, 4, 4), strict=True):
         assert (item["true_edit"] - faces["image"][shown]).abs().max() <= 0.5 / 255 + 1e-6
+        assert item["target_label"] == 1
     assert InvertedFaces(path, "happy").labels.tolist() == [0, 1, 2, 2, 1, 0]
     assert "true_edit" not in InvertedFaces(path)[0]
     with pytest.raises(ValueError, match="no scene of"):
@@ -229,6 +247,25 @@ def test_faces_of_a_scene_come_with_the_one_that_shows_the_emotion(tmp_path):
     write_inverted_faces(path, faces, last_step=500)
     with pytest.raises(ValueError, match="--scenes"):
         InvertedFaces(path, "happy")
+
+
+def test_faces_can_come_with_every_emotion_of_their_scene(tmp_path):
+    path, faces = tmp_path / "inverted.safetensors", inverted(5)
+    faces["label"] = torch.tensor([0, 2, 1, 1, 4])
+    write_inverted_faces(path, faces, last_step=500, scene=torch.tensor([7, 7, 7, 5, 5]))
+    data = InvertedFacesDataModule(str(path), num_val=2, true_edits="all")
+    asked = [
+        [(int(item["index"]), int(item["target_label"]), item["true_edit"]) for item in part]
+        for part in (data.train_dataset, data.val_dataset)
+    ]
+    assert [pair[:2] for pair in asked[0]] == [(face, target) for face in (0, 1, 2) for target in (0, 1, 2)]
+    assert [pair[:2] for pair in asked[1]] == [(face, target) for face in (3, 4) for target in (1, 4)]
+    place = {(7, 0): 0, (7, 2): 1, (7, 1): 2, (5, 1): 3, (5, 4): 4}
+    for face, target, picture in [*asked[0], *asked[1]]:
+        shown = place[7 if face < 3 else 5, target]
+        assert (picture - faces["image"][shown]).abs().max() <= 0.5 / 255 + 1e-6
+    with pytest.raises(ValueError, match="num_val: expected 1 to 4"):
+        InvertedFacesDataModule(str(path), num_val=5, true_edits="all")
 
 
 def test_bad_files_are_named(tmp_path):

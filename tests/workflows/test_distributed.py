@@ -85,9 +85,10 @@ def run(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_two_processes_train_as_one_with_both_batches(run):
+@pytest.mark.parametrize("strategy", ["ddp", "ddp_fork"])  # ddp_fork is that of notebooks
+def test_two_processes_train_as_one_with_both_batches(run, strategy):
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(run)}
-    options = ["--trainer.devices=2", "--trainer.strategy=ddp"]
+    options = ["--trainer.devices=2", f"--trainer.strategy={strategy}"]
     command = [sys.executable, "-m", "diffrig_emo", "fit", "--config", "config.yaml", *options]
     subprocess.run(command, cwd=run, env=environment, check=True, timeout=600, capture_output=True)
     found = [torch.load(f"losses{rank}.pt", weights_only=True) for rank in range(2)]

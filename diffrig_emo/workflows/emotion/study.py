@@ -81,7 +81,7 @@ def emotion_study(
         recognizer: tells whether the emotion was reached; one that nothing was trained with: the run of an
             ExpressionRecognizer, HSEmotion's ONNX file, or shipped. None: shipped for synthetic faces, else HSEmotion's
             file if it is found.
-        finetuned: folder with a folder of each emotion's finetuned model ("happy", ...).
+        finetuned: folder with a folder of each emotion's finetuned model ("happy", ...), or of one for "all".
         two_stage: a rig of physical buffers (a model file, a run, or shipped), measured besides; it needs an encoder.
         encoder: reads codes off whole pictures, for the drift of the identity: a class such as DECA, the run of an
             encoder, or shipped. None leaves the drift out.

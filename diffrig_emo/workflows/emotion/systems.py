@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from diffrig_emo.conditioning.reencode import reencode
+from diffrig_emo.datasets.inverted_faces import ALL
 from diffrig_emo.diffusion import load_adapter, merge_adapter
 from diffrig_emo.io.checkpoints import load_part
 from diffrig_emo.modules import EmotionEditor, FaceDiffusion
@@ -63,12 +64,12 @@ class KnownLatents:
 
 
 class FinetunedSystem:
-    """A model of its own for every emotion; those that have none are edited by the latent model.
+    """A model of its own for every emotion; those that have none are edited by the one for all, or the latent model.
 
     Args:
         base: the latent model, which also finds the latents, without guidance as in finetuning.
-        folder: a folder with a folder of each emotion ("happy", "sad", ..., "angry"), which holds a checkpoint of
-            `EmotionFinetuning` or an `adapter.safetensors`.
+        folder: a folder with a folder of each emotion ("happy", "sad", ..., "angry"), or of "all", which holds a
+            checkpoint of `EmotionFinetuning` or an `adapter.safetensors`.
         guidance_scale: of the way down.
         steps: of the way down; up are as many as the latent model's.
 
@@ -83,14 +84,12 @@ class FinetunedSystem:
         self._latents = KnownLatents(finder)
         self._settings = (steps, strength, guidance_scale)
         self._paths: dict[int, Path] = {}
-        self._last: tuple[int, EmotionEditor] | None = None  # one model at a time is in memory
+        self._last: tuple[Path, EmotionEditor] | None = None  # one model at a time is in memory
+        common = _newest(Path(folder) / ALL)
         for label, word in enumerate(FACE_WORDS):
-            place = Path(folder) / word
-            files = sorted(
-                [*place.rglob("adapter.safetensors"), *place.rglob("*.ckpt")], key=lambda p: p.stat().st_mtime
-            )
-            if files:
-                self._paths[label] = files[-1]
+            path = _newest(Path(folder) / word) or common
+            if path is not None:
+                self._paths[label] = path
         if not self._paths:
             raise FileNotFoundError(
                 f"finetuned: expected folders such as {Path(folder) / 'happy'} with a checkpoint of EmotionFinetuning, "
@@ -106,8 +105,9 @@ class FinetunedSystem:
         """Invert by the latent model, paint by the emotion's own."""
         if target not in self._paths:
             return self.base.edit(batch, torch.full_like(batch["label"], target))
-        if self._last is None or self._last[0] != target:
-            self._last = target, self._load(self._paths[target])
+        path = self._paths[target]
+        if self._last is None or self._last[0] != path:
+            self._last = path, self._load(path)
         return self._last[1].regenerate(self._latents.of(batch), batch, torch.full_like(batch["label"], target))
 
     def _load(self, path: Path) -> EmotionEditor:
@@ -118,6 +118,12 @@ class FinetunedSystem:
         else:
             load_part(rig.denoiser, path, "denoiser", "finetuned")
         return EmotionEditor(rig, self.base.recognizer, *self._settings)
+
+
+def _newest(folder: Path) -> Path | None:
+    """The model of a folder that was written last."""
+    files = [*folder.rglob("adapter.safetensors"), *folder.rglob("*.ckpt")]
+    return max(files, key=lambda path: path.stat().st_mtime) if files else None
 
 
 class BufferSystem:
