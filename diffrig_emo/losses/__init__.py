@@ -2,6 +2,7 @@
 
 from diffrig_emo.losses.adversarial import adaptive_weight, hinge_loss
 from diffrig_emo.losses.agreement import concordance_loss, correlation_loss
+from diffrig_emo.losses.changed_pixels import change_around
 from diffrig_emo.losses.codes import CodeLoss
 from diffrig_emo.losses.contrast import SceneContrast
 from diffrig_emo.losses.diffusion import LossWeighting, MinSNRWeighting, P2Weighting
@@ -18,6 +19,7 @@ __all__ = [
     "PreservationLoss",
     "SceneContrast",
     "adaptive_weight",
+    "change_around",
     "class_weights",
     "concordance_loss",
     "correlation_loss",

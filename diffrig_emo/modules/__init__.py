@@ -8,6 +8,7 @@ from diffrig_emo.modules.emotion_finetuning import EmotionFinetuning
 from diffrig_emo.modules.encoder import FaceEncoder
 from diffrig_emo.modules.global_encoder import GlobalEncoder
 from diffrig_emo.modules.latent_prior import LatentPrior
+from diffrig_emo.modules.paired_finetuning import PairedFinetuning
 from diffrig_emo.modules.recognizer import ExpressionRecognizer
 from diffrig_emo.modules.renderer import FaceRenderer
 from diffrig_emo.modules.semantic_classifier import SemanticClassifier
@@ -24,6 +25,7 @@ __all__ = [
     "FaceRenderer",
     "GlobalEncoder",
     "LatentPrior",
+    "PairedFinetuning",
     "SemanticClassifier",
     "VQAutoencoder",
 ]

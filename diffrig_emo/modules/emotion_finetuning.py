@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import lightning as L
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
@@ -19,6 +20,7 @@ from diffrig_emo.diffusion.low_rank import LowRankAdapter
 from diffrig_emo.diffusion.partial_inversion import partial_timesteps
 from diffrig_emo.diffusion.samplers import Denoiser
 from diffrig_emo.diffusion.schedules import NoiseSchedule, PredictionType
+from diffrig_emo.losses.changed_pixels import change_around
 from diffrig_emo.losses.text_direction import text_direction_loss
 from diffrig_emo.metrics.functional.emotion import EMOTIONS
 from diffrig_emo.modules.diffusion import FaceDiffusion
@@ -26,8 +28,6 @@ from diffrig_emo.modules.emotion_editor import label_denoiser, paint_partially
 from diffrig_emo.perception.text_image import FACE_WORDS, TextImageEmbedder
 from diffrig_emo.perception.text_templates import PHOTO_TEMPLATES
 from diffrig_emo.structures import FaceBatch
-
-_CLEAR_CHANGE = 0.1  # mean over a few pixels that noise and quantisation do not reach
 
 
 class EmotionFinetuning(FaceDiffusion):
@@ -157,12 +157,7 @@ class EmotionFinetuning(FaceDiffusion):
 
     def on_fit_start(self) -> None:
         """Refuse latents of another level."""
-        last: Any = getattr(getattr(self.trainer, "datamodule", None), "last_step", self.chain[-1])
-        if last != self.chain[-1]:
-            raise ValueError(
-                f"strength: the latents are at step {last}, but the chain starts at step {self.chain[-1]}; give both "
-                "the same strength"
-            )
+        check_level(self, self.chain[-1])
 
     def training_step(self, batch: FaceBatch, batch_idx: int) -> Tensor:
         """Paint the emotion by the short chain, and weigh what came of it."""
@@ -215,7 +210,7 @@ class EmotionFinetuning(FaceDiffusion):
                     "true_edit: truth_weight needs the faces with the emotion in the batch; give "
                     "InvertedFacesDataModule true_edits, or leave truth_weight at 0"
                 )
-            counts = 1 + self.changed_weight * _change(image, batch["true_edit"])
+            counts = 1 + self.changed_weight * change_around(image, batch["true_edit"])
             found["truth"] = (counts * (2 * (edit - batch["true_edit"])).square()).flatten(1).mean(dim=1)
         return found
 
@@ -266,11 +261,22 @@ class EmotionFinetuning(FaceDiffusion):
         return loss
 
 
-def _change(image: Tensor, true_edit: Tensor) -> Float[Tensor, "batch 1 height width"]:
-    """How much an edit changes around every pixel, 1 where it changes most; about 0 where there is only noise."""
-    difference = (true_edit - image).abs().mean(dim=1, keepdim=True)
-    around = F.avg_pool2d(difference, 5, stride=1, padding=2)
-    return around / around.amax(dim=(2, 3), keepdim=True).clamp(min=_CLEAR_CHANGE)
+def check_level(module: L.LightningModule, last_step: int) -> None:
+    """Refuse to train on latents of another level.
+
+    Args:
+        module: what is about to train.
+        last_step: step of the schedule that it takes latents to be at.
+
+    Raises:
+        ValueError: when they are at another one.
+    """
+    last: Any = getattr(getattr(module.trainer, "datamodule", None), "last_step", last_step)
+    if last != last_step:
+        raise ValueError(
+            f"strength: the latents are at step {last}, but the way down starts at step {last_step}; give both the same "
+            "strength"
+        )
 
 
 def _checkpointed(denoiser: Denoiser) -> Denoiser:
