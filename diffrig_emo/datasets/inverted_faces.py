@@ -30,8 +30,8 @@ class InvertedFaces(Dataset[FaceBatch]):
     Args:
         path: the file.
         true_edits: an emotion, such as "happy". Every face comes with `true_edit`, the picture of its scene that shows
-            that emotion, and with that emotion as `target_label`; faces of scenes without one are left out. "all": every
-            face comes once for each emotion of its scene, its own too. None gives no true edits.
+            that emotion, and with that emotion as `target_label`; faces of scenes without one are left out. "all":
+            every face comes once for each emotion of its scene, its own too. None gives no true edits.
 
     Raises:
         FileNotFoundError: when there is no such file.

@@ -274,8 +274,8 @@ def check_level(module: L.LightningModule, last_step: int) -> None:
     last: Any = getattr(getattr(module.trainer, "datamodule", None), "last_step", last_step)
     if last != last_step:
         raise ValueError(
-            f"strength: the latents are at step {last}, but the way down starts at step {last_step}; give both the same "
-            "strength"
+            f"strength: the latents are at step {last}, but the way down starts at step {last_step}; give both the "
+            "same strength"
         )
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -115,7 +113,8 @@ class PairedFinetuning(FaceDiffusion):
         x_0 = to_x_0(prediction, x_t, level.sqrt(), (1 - level).sqrt(), self.prediction_type)
         wanted = self.encode(batch["true_edit"])
         change = change_around(batch["image"], batch["true_edit"])
-        counts = 1 + self.changed_weight * F.adaptive_avg_pool2d(change, wanted.shape[-2:])
+        height, width = wanted.shape[-2:]
+        counts = 1 + self.changed_weight * F.adaptive_avg_pool2d(change, (height, width))
         return (counts * (x_0 - wanted).square()).flatten(1).mean(dim=1)
 
     def training_step(self, batch: FaceBatch, batch_idx: int) -> Tensor:

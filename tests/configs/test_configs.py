@@ -20,7 +20,8 @@ ALL_RUNS = sorted(path.name for path in CONFIGS.glob("fit_*.yaml"))
 CODES = ("fit_diffae_prior", "fit_diffae_classifier")
 """Runs on semantic codes, which need an autoencoder first; `test_semantic_code_configs.py` runs them."""
 RUNS = [name for name in ALL_RUNS if "synthetic" in name and not name.startswith(CODES)]
-AFTER_OTHERS = ["fit_emotion_finetuning_synthetic_64.yaml"]  # run by test_emotion_configs.py, on what others leave
+# Run by test_emotion_configs.py, on what others leave.
+AFTER_OTHERS = ["fit_emotion_finetuning_synthetic_64.yaml", "fit_paired_finetuning_synthetic_64.yaml"]
 PIECES = sorted(path.relative_to(CONFIGS).as_posix() for path in CONFIGS.glob("*/*.yaml"))
 
 # What makes a config small beyond small.yaml, or small.yaml's numbers fit for it.

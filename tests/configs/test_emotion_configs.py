@@ -69,20 +69,18 @@ def stages(tmp_path_factory):
     inverted = root / "inverted.safetensors"
     words = [f"--rig={latent.parents[1]}", f"--output={inverted}", "--faces=8", "--steps=2", "--scenes=true"]
     main(["invert-emotions", *words])
-    before = latent
-    for folder, target, true_edits in (("all", "null", "all"), ("sad", "sad", "sad")):
-        options = [
-            f"--model.init_args.initial_weights={before}",
-            f"--data.init_args.path={inverted}",
-            f"--data.init_args.true_edits={true_edits}",
-            "--data.init_args.num_val=1",
-            "--data.init_args.batch_size=2",
-            "--model.init_args.num_inference_steps=2",
-            f"--model.init_args.target={target}",
-            f"--trainer.default_root_dir={root / 'finetuned' / folder}",
-        ]
-        main(["fit", "--config", "fit_emotion_finetuning_synthetic_64.yaml", *options, *FEW])
-        before = next((root / "finetuned" / folder).rglob("last.ckpt"))
+    words = [*FEW, f"--data.init_args.path={inverted}", "--data.init_args.num_val=1", "--data.init_args.batch_size=2"]
+    all_emotions, sad = root / "finetuned" / "all", root / "finetuned" / "sad"
+    own = [f"--model.init_args.initial_weights={latent}", f"--trainer.default_root_dir={all_emotions}"]
+    main(["fit", "--config", "fit_paired_finetuning_synthetic_64.yaml", *words, *own])
+    own = [
+        f"--model.init_args.initial_weights={all_emotions / 'checkpoints/last.ckpt'}",
+        f"--trainer.default_root_dir={sad}",
+        "--model.init_args.target=sad",
+        "--data.init_args.true_edits=sad",
+        "--model.init_args.num_inference_steps=2",
+    ]
+    main(["fit", "--config", "fit_emotion_finetuning_synthetic_64.yaml", *words, *own])
     return root
 
 
