@@ -19,11 +19,15 @@ from jsonargparse import auto_cli
 from diffrig_emo.datamodules import SyntheticFacesDataModule
 from diffrig_emo.io.atomic import atomic_path
 from diffrig_emo.io.json_files import write_json
+from diffrig_emo.modules import FaceDiffusion
 from diffrig_emo.workflows.emotion.invert import invert_emotions
 from diffrig_emo.workflows.emotion.study import emotion_study
 from diffrig_emo.workflows.experiment import load_experiment
+from diffrig_emo.workflows.load import WEIGHTS, load_run
+from diffrig_emo.workflows.shipped import shipped_run, write_small_run
 
 STEPS, CHAIN_STEPS = 20, 3  # of the latent model, and of finetuned ones
+LATENT = "fit_latent_emotion_synthetic_64.yaml"
 RESULTS = Path(__file__).parents[1] / "docs" / "results"
 TEACHER = 1000  # of SyntheticFacesDataModule: the teacher's people are nobody else's
 LABELS = {"surprised": "surprise", "scared": "fear", "disgusted": "disgust", "angry": "anger"}
@@ -32,12 +36,14 @@ EMOTIONS = ("happy", "sad", "surprised", "scared", "disgusted", "angry")
 
 def figures(
     output: Path = Path("emotion_figures"),
+    weights: Path | None = None,
+    shipped: bool = False,
     results: Path = RESULTS,
     faces: int = 6000,
     vq_steps: int = 4000,
     latent_steps: int = 6000,
     teacher_steps: int = 2000,
-    common_steps: int = 5000,
+    paired_steps: int = 6000,
     own_steps: int = 300,
     emotions: Sequence[str] = EMOTIONS,
     inverted_faces: int = 3200,
@@ -50,12 +56,14 @@ def figures(
 
     Args:
         output: folder of the runs.
+        weights: folder that the latent model is written to, as it comes with the package; None writes none.
+        shipped: start from the latent model that comes with the package, and train neither it nor its autoencoder.
         results: folder for emotion.json and the pictures.
         faces: training photographs of the autoencoder; the teacher has half as many.
         vq_steps: optimizer steps of the autoencoder.
         latent_steps: optimizer steps of the latent model.
         teacher_steps: optimizer steps of the recogniser that finetuning is taught by; the judge is the shipped one.
-        common_steps: optimizer steps of the finetuning for all emotions at once.
+        paired_steps: optimizer steps of the finetuning for all emotions at once.
         own_steps: optimizer steps of each emotion's own, which goes on from there.
         emotions: those that have one; none leaves finetuning out.
         inverted_faces: photographs that finetuning starts from.
@@ -64,10 +72,15 @@ def figures(
         inversion_guidance: of the way up; None takes the same.
         study_faces: held-out faces.
     """
-    data = SyntheticFacesDataModule(num_train=faces, num_val=64, num_test=8, batch_size=8)
-    vq = stage(output / "vq", "fit_vq_synthetic_64.yaml", vq_steps, data)
-    options = [f"--model.init_args.autoencoder_weights={vq}"]
-    latent = stage(output / "latent", "fit_latent_emotion_synthetic_64.yaml", latent_steps, None, options)
+    if shipped:
+        latent = shipped_run("latent_emotion") / WEIGHTS
+    else:
+        data = SyntheticFacesDataModule(num_train=faces, num_val=64, num_test=8, batch_size=8)
+        vq = stage(output / "vq", "fit_vq_synthetic_64.yaml", vq_steps, data)
+        options = [f"--model.init_args.autoencoder_weights={vq}"]
+        latent = stage(output / "latent", LATENT, latent_steps, None, options)
+    if weights is not None:
+        write_small_run(load_run(latent, FaceDiffusion), weights / "latent_emotion", LATENT)
     if emotions:
         others = SyntheticFacesDataModule(num_train=faces // 2, num_val=64, num_test=8, batch_size=32, seed=TEACHER)
         teacher = stage(output / "teacher", "fit_recognizer_synthetic_64.yaml", teacher_steps, others)
@@ -76,10 +89,17 @@ def figures(
             invert_emotions(
                 str(latent), str(inverted), faces=inverted_faces, steps=STEPS, strength=strength, scenes=True
             )
-        given = (teacher, inverted, strength)
-        common = finetune(output / "finetuned" / "all", None, latent, common_steps, *given)
+        given = [f"--model.init_args.strength={strength}", f"--data.init_args.path={inverted}"]
+        own = [*given, f"--model.init_args.initial_weights={latent}"]
+        common = stage(output / "finetuned" / "all", "fit_paired_finetuning_synthetic_64.yaml", paired_steps, None, own)
+        given += [
+            f"--model.init_args.initial_weights={common}",
+            f"--model.init_args.embedder.init_args.recognizer.init_args.weights={teacher}",
+        ]
         for name in emotions:
-            finetune(output / "finetuned" / name, LABELS.get(name, name), common, own_steps, *given)
+            label = LABELS.get(name, name)
+            own = [*given, f"--model.init_args.target={label}", f"--data.init_args.true_edits={label}"]
+            stage(output / "finetuned" / name, "fit_emotion_finetuning_synthetic_64.yaml", own_steps, None, own)
     emotion_study(
         rig=str(latent),
         output=str(output / "study"),
@@ -109,21 +129,6 @@ def figures(
                 else:
                     shutil.copyfile(path, temporary)
     print(json.dumps(json.loads((results / "emotion.json").read_text())["overall"], indent=1))
-
-
-def finetune(
-    folder: Path, target: str | None, before: Path, steps: int, teacher: Path, inverted: Path, strength: float
-) -> Path:
-    """Finetune for an emotion, or for all, from the checkpoint before."""
-    options = [
-        f"--model.init_args.initial_weights={before}",
-        f"--model.init_args.embedder.init_args.recognizer.init_args.weights={teacher}",
-        f"--model.init_args.target={target or 'null'}",
-        f"--model.init_args.strength={strength}",
-        f"--data.init_args.path={inverted}",
-        f"--data.init_args.true_edits={target or 'all'}",
-    ]
-    return stage(folder, "fit_emotion_finetuning_synthetic_64.yaml", steps, None, options)
 
 
 def stage(

@@ -1,4 +1,4 @@
-"""The small models that come with the package: a rig of 64-pixel synthetic faces, its encoder, a recogniser."""
+"""The small models that come with the package, all of 64-pixel synthetic faces: a rig, its encoder, a recogniser ..."""
 
 from __future__ import annotations
 
@@ -36,11 +36,16 @@ def shipped_recognizer() -> ExpressionRecognizer:
     return load_run(shipped_run("recognizer"), ExpressionRecognizer)
 
 
+def shipped_latent_emotion() -> FaceDiffusion:
+    """The latent emotion model, in eval mode: what edits by label alone are finetuned from."""
+    return load_run(shipped_run("latent_emotion"), FaceDiffusion)
+
+
 def shipped_run(name: str) -> Path:
     """Folder of a shipped model, as `load_run` takes it.
 
     Args:
-        name: "rig", "encoder" or "recognizer".
+        name: "rig", "encoder", "recognizer", "latent_emotion", "diffae", "diffae_prior" or "diffae_classifier".
 
     Raises:
         FileNotFoundError: when the package was installed without it.

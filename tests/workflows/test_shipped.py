@@ -5,7 +5,7 @@ import torch
 
 from diffrig_emo.conditioning import BufferConditioner
 from diffrig_emo.metrics.functional.image import psnr
-from diffrig_emo.modules import FaceEncoder
+from diffrig_emo.modules import EmotionEditor, FaceEncoder
 from diffrig_emo.structures import face_collate
 from diffrig_emo.synthesis import SyntheticFaces
 from diffrig_emo.workflows import shipped
@@ -14,6 +14,7 @@ from diffrig_emo.workflows.experiment import load_experiment
 from diffrig_emo.workflows.load import load_rig, load_run
 from diffrig_emo.workflows.shipped import (
     shipped_encoder,
+    shipped_latent_emotion,
     shipped_recognizer,
     shipped_rig,
     shipped_run,
@@ -71,3 +72,13 @@ def test_emotions_are_read():
     with torch.no_grad():
         found = shipped_recognizer()(batch["image"]).label
     assert (found == batch["label"]).float().mean() > 0.7
+
+
+@pytest.mark.slow
+@torch.no_grad()
+def test_the_latent_emotion_model_finds_faces_again_whom_nobody_has_met():
+    editor = EmotionEditor(shipped_latent_emotion(), num_inference_steps=20, guidance_scale=1.0)
+    batch = face_collate(SyntheticFaces(8, 64, seed=650).__getitems__(list(range(8))))
+    painted = editor.rig.decode(editor.rig.encode(batch["image"]))
+    assert psnr(painted, batch["image"]).mean() > 26
+    assert psnr(editor.reconstruct(batch), painted).mean() > 26

@@ -11,13 +11,12 @@ from rich.console import Console
 from rich.progress import track
 
 from diffrig_emo.datasets.inverted_faces import write_inverted_faces
-from diffrig_emo.modules import EmotionEditor, FaceDiffusion
+from diffrig_emo.modules import EmotionEditor
 from diffrig_emo.structures import FaceBatch
 from diffrig_emo.synthesis import SyntheticFaces, SyntheticScenes
 from diffrig_emo.synthesis.population import N_EMOTIONS
 from diffrig_emo.utils.devices import choose_device
-from diffrig_emo.workflows.emotion.parts import load_data, load_recognizer
-from diffrig_emo.workflows.load import load_run
+from diffrig_emo.workflows.emotion.parts import load_data, load_latent, load_recognizer
 
 
 def invert_emotions(
@@ -38,7 +37,7 @@ def invert_emotions(
     without guidance.
 
     Args:
-        rig: run or checkpoint of the latent emotion model.
+        rig: run or checkpoint of the latent emotion model, or shipped.
         output: the file, read by `InvertedFacesDataModule`.
         data: YAML of a DataModule, such as data/affectnet_labels_128.yaml, whose training faces are drawn in its own
             order; None takes synthetic faces.
@@ -65,7 +64,7 @@ def invert_emotions(
             f"scenes: expected synthetic faces, a multiple of {N_EMOTIONS} of them, got data={data} and faces={faces}"
         )
     reader = None if recognizer is None else load_recognizer(recognizer, synthetic=data is None)
-    model = load_run(rig, FaceDiffusion)
+    model = load_latent(rig)
     editor = EmotionEditor(model, reader, steps, strength, guidance_scale=1.0).to(choose_device())
     if data is None:
         people = SyntheticScenes(faces // N_EMOTIONS, image_size) if scenes else SyntheticFaces(faces, image_size)

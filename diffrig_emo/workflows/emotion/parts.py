@@ -10,12 +10,12 @@ from jsonargparse import ArgumentError
 from lightning.pytorch.cli import LightningArgumentParser
 
 from diffrig_emo.metrics.functional.emotion import EMOTIONS
-from diffrig_emo.modules import ExpressionRecognizer
+from diffrig_emo.modules import ExpressionRecognizer, FaceDiffusion
 from diffrig_emo.perception import EmotionRecognizer, HSEmotionRecognizer
 from diffrig_emo.perception.text_image import FACE_WORDS
 from diffrig_emo.workflows.experiment import shipped_config
 from diffrig_emo.workflows.load import load_run
-from diffrig_emo.workflows.shipped import shipped_recognizer
+from diffrig_emo.workflows.shipped import shipped_latent_emotion, shipped_recognizer
 
 SHIPPED = "shipped"
 """Word in the place of a path: what comes with the package."""
@@ -59,6 +59,11 @@ def load_recognizer(given: str | None, synthetic: bool) -> EmotionRecognizer:
     else:
         found = load_run(given, ExpressionRecognizer).recognizer
     return found.requires_grad_(False).eval()
+
+
+def load_latent(given: str) -> FaceDiffusion:
+    """A latent emotion model: its run, its checkpoint, or "shipped"; errors as of `load_run`."""
+    return shipped_latent_emotion() if given == SHIPPED else load_run(given, FaceDiffusion)
 
 
 def emotion_labels(names: Sequence[str]) -> dict[str, int]:

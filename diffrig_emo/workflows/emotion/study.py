@@ -16,7 +16,7 @@ from torch import Tensor
 from diffrig_emo.io.atomic import atomic_path
 from diffrig_emo.io.images import write_image
 from diffrig_emo.io.json_files import write_json
-from diffrig_emo.modules import EmotionEditor, FaceDiffusion
+from diffrig_emo.modules import EmotionEditor
 from diffrig_emo.morphable import MorphableEncoder
 from diffrig_emo.structures import FaceBatch
 from diffrig_emo.synthesis import SyntheticFaces
@@ -24,10 +24,10 @@ from diffrig_emo.utils.devices import choose_device
 from diffrig_emo.workflows.compare.summary import published_table
 from diffrig_emo.workflows.emotion.faces import EmotionFaces, emotion_faces
 from diffrig_emo.workflows.emotion.figures import EmotionJudges, Figures, join, means, measure
-from diffrig_emo.workflows.emotion.parts import SHIPPED, emotion_labels, load_recognizer
+from diffrig_emo.workflows.emotion.parts import SHIPPED, emotion_labels, load_latent, load_recognizer
 from diffrig_emo.workflows.emotion.systems import BufferSystem, EmotionSystem, FinetunedSystem, LatentSystem
 from diffrig_emo.workflows.emotion.tables import GROUND_TRUTH, side_by_side
-from diffrig_emo.workflows.load import load_encoder, load_rig, load_run
+from diffrig_emo.workflows.load import load_encoder, load_rig
 from diffrig_emo.workflows.plot import Curve, Panel, draw_panels
 from diffrig_emo.workflows.report import picture_grid
 from diffrig_emo.workflows.shipped import shipped_encoder, shipped_rig
@@ -74,7 +74,7 @@ def emotion_study(
         diffrig-emo emotion-study --rig latent_run --encoder shipped --two_stage shipped
 
     Args:
-        rig: run or checkpoint of the latent emotion model.
+        rig: run or checkpoint of the latent emotion model, or shipped.
         output: folder of the results.
         data: YAML of a DataModule, such as data/affectnet_labels_128.yaml, whose validation faces are edited; None:
             synthetic people whom nobody has seen, whose true edits are known.
@@ -117,7 +117,7 @@ def emotion_study(
     for network in (judges.lpips, judges.embedder):
         if isinstance(network, torch.nn.Module):
             network.to(device)
-    model = load_run(rig, FaceDiffusion).to(device)
+    model = load_latent(rig).to(device)
     editor = EmotionEditor(model, None, steps, strength, guidance_scale, inversion_guidance)
     sweeps = sweep_systems(editor, strengths, step_counts, guidance_scales)
     systems: dict[str, EmotionSystem] = {LATENT: LatentSystem(editor)}
