@@ -26,7 +26,7 @@ from diffrig_emo.workflows.experiment import load_experiment
 from diffrig_emo.workflows.load import WEIGHTS, load_run
 from diffrig_emo.workflows.shipped import shipped_run, write_small_run
 
-STEPS, CHAIN_STEPS = 20, 3  # of the latent model, and of finetuned ones
+STEPS, CHAIN_STEPS = 20, 2  # of the latent model, and of finetuned ones
 LATENT = "fit_latent_emotion_synthetic_64.yaml"
 RESULTS = Path(__file__).parents[1] / "docs" / "results"
 TEACHER = 1000  # of SyntheticFacesDataModule: the teacher's people are nobody else's
@@ -93,6 +93,8 @@ def figures(
         own = [*given, f"--model.init_args.initial_weights={latent}"]
         common = stage(output / "finetuned" / "all", "fit_paired_finetuning_synthetic_64.yaml", paired_steps, None, own)
         given += [
+            f"--model.init_args.chain_steps={CHAIN_STEPS}",
+            f"--model.init_args.num_inference_steps={CHAIN_STEPS}",
             f"--model.init_args.initial_weights={common}",
             f"--model.init_args.embedder.init_args.recognizer.init_args.weights={teacher}",
         ]

@@ -8,7 +8,7 @@ from typing import Any
 import lightning as L
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
@@ -42,9 +42,7 @@ class EmotionFinetuning(FaceDiffusion):
         conditioners: as for `FaceDiffusion`; frozen.
         schedule: as for `FaceDiffusion`.
         embedder: puts texts and pictures into one space, such as `perception.ClipEmbedder`; frozen.
-        target: the emotion: "neutral", "happy", "sad", "surprise", "fear", "disgust", "anger" or "contempt". None: for
-            every face `batch["target_label"]`; what all emotions have in common is then learned by one model, that a
-            run of each emotion goes on from.
+        target: the emotion: "neutral", "happy", "sad", "surprise", "fear", "disgust", "anger" or "contempt".
         identity: pictures in [0, 1] to identity embeddings (B, D), such as `perception.ArcFaceEmbedder`; frozen. None
             leaves the identity loss out.
         direction_weight: weight of `text_direction_loss`.
@@ -80,7 +78,7 @@ class EmotionFinetuning(FaceDiffusion):
         conditioners: list[Conditioner],
         schedule: NoiseSchedule,
         embedder: TextImageEmbedder,
-        target: str | None,
+        target: str,
         identity: nn.Module | None = None,
         direction_weight: float = 1.0,
         description_weight: float = 0.0,
@@ -102,8 +100,8 @@ class EmotionFinetuning(FaceDiffusion):
         lr_scheduler: LRSchedulerCallable | None = None,
         seed: int = 0,
     ) -> None:
-        if target is not None and target not in EMOTIONS:
-            raise ValueError(f"target: expected one of {', '.join(EMOTIONS)}, or None, got {target!r}")
+        if target not in EMOTIONS:
+            raise ValueError(f"target: expected one of {', '.join(EMOTIONS)}, got {target!r}")
         weights = {
             "direction_weight": direction_weight,
             "description_weight": description_weight,
@@ -137,7 +135,7 @@ class EmotionFinetuning(FaceDiffusion):
         self.conditioners.requires_grad_(False)
         self.embedder = embedder.requires_grad_(False)
         self.identity = None if identity is None else identity.requires_grad_(False)
-        self.target = None if target is None else EMOTIONS.index(target)
+        self.target = EMOTIONS.index(target)
         self.weights = weights
         self.changed_weight = changed_weight
         self.templates = list(templates)
@@ -167,14 +165,14 @@ class EmotionFinetuning(FaceDiffusion):
         """The faces with the emotion, RGB in [0, 1]; gradients reach the denoiser.
 
         Raises:
-            ValueError: when the batch has no latents, or no emotion wanted where there is no `target`.
+            ValueError: when the batch has no latents.
         """
         if "latent" not in batch:
             raise ValueError(
                 "latent: EmotionFinetuning needs inverted latents in the batch; make them by diffrig-emo "
                 "invert-emotions and take InvertedFacesDataModule"
             )
-        denoiser = label_denoiser(self, batch, self._wanted(batch))
+        denoiser = label_denoiser(self, batch, torch.full_like(batch["label"], self.target))
         if self.checkpointing and torch.is_grad_enabled():
             denoiser = _checkpointed(denoiser)
         return paint_partially(self, denoiser, batch["latent"], timesteps)
@@ -190,9 +188,8 @@ class EmotionFinetuning(FaceDiffusion):
         image = batch["image"]
         descriptions = self.descriptions()
         # A face that nothing is known of, or that shows the emotion already, was described by no emotion.
-        target = self._wanted(batch)
-        own = batch["label"].masked_fill(batch["label"] == target, -1).clamp(min=-1)
-        wanted = descriptions[target]
+        own = batch["label"].masked_fill(batch["label"] == self.target, -1).clamp(min=-1)
+        wanted = descriptions[self.target].expand(len(own), -1)
         embedded = self.embedder.embed_image(edit)
         with torch.no_grad():
             before = self.embedder.embed_image(image)
@@ -218,13 +215,13 @@ class EmotionFinetuning(FaceDiffusion):
     def descriptions(self) -> Float[Tensor, "emotions_and_none dim"]:
         """Unit embeddings of "happy face" and so on, by label; the last row, -1, is that of "face".
 
-        Neutral and contempt are described as just a face, unless they are wanted; where any emotion is, neutral alone.
+        Neutral and contempt are described as just a face, unless they are wanted.
         """
         if self._descriptions is None or self._descriptions.device != self.device:
             rows = []
-            plain = {-1, 0} if self.target is None else {-1, 0, len(FACE_WORDS) - 1} - {self.target}
             for label, word in [*enumerate(FACE_WORDS), (-1, "")]:
-                subject = "face" if label in plain else f"{word} face"
+                plain = label in (-1, 0, len(FACE_WORDS) - 1) and label != self.target
+                subject = "face" if plain else f"{word} face"
                 embedded = self.embedder.embed_text([template.format(subject) for template in self.templates])
                 rows.append(F.normalize(F.normalize(embedded, dim=1).mean(dim=0), dim=0))
             self._descriptions = torch.stack(rows).to(self.device)
@@ -241,17 +238,6 @@ class EmotionFinetuning(FaceDiffusion):
     def predict_step(self, batch: FaceBatch, batch_idx: int = 0) -> Float[Tensor, "batch 3 height width"]:
         """The faces with the emotion, RGB in [0, 1]."""
         return self.paint(batch, self.timesteps)
-
-    def _wanted(self, batch: FaceBatch) -> Int[Tensor, " batch"]:
-        """The emotion of each edit."""
-        if self.target is not None:
-            return torch.full_like(batch["label"], self.target)
-        if "target_label" not in batch or bool((batch["target_label"] < 0).any()):
-            raise ValueError(
-                "target_label: EmotionFinetuning without a target needs the emotion wanted of every face in the batch; "
-                "give InvertedFacesDataModule true_edits=all, or a target"
-            )
-        return batch["target_label"]
 
     def _weigh(self, batch: FaceBatch, edit: Tensor, stage: str) -> Tensor:
         losses = {name: values.mean() for name, values in self.losses(edit, batch).items()}

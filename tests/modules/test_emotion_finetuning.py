@@ -145,23 +145,6 @@ def test_pixels_count_by_how_much_the_true_edit_changes_around_them():
     torch.testing.assert_close(weighed, torch.tensor([4 * error + error, 2 * error]))
 
 
-def test_one_model_can_learn_every_emotion():
-    model, faces = finetuning(target=None), inverted(3)
-    faces["label"], faces["target_label"] = torch.tensor([2, 1, 0]), torch.tensor([1, 1, 7])
-    edit = torch.rand(3, 3, 16, 16)
-    for place, target in enumerate(("happy", "happy", "contempt")):
-        one = FaceBatch(**{name: values[place : place + 1] for name, values in faces.items()})
-        single = finetuning(target=target)
-        assert torch.allclose(model.paint(faces, [0, 500])[place], single.paint(one, [0, 500])[0], atol=1e-5)
-        expected = single.losses(edit[place : place + 1], one)
-        for name, values in model.losses(edit, faces).items():
-            torch.testing.assert_close(values[place : place + 1], expected[name])
-    assert "a contemptuous face" in model.embedder.asked
-    for missing in (inverted(3), FaceBatch(**{**faces, "target_label": torch.tensor([1, -1, 2])})):
-        with pytest.raises(ValueError, match="true_edits=all"):
-            model.paint(missing, model.chain)
-
-
 def test_checkpointing_changes_no_gradient():
     gradients = []
     for checkpointing in (True, False):
